@@ -1,0 +1,141 @@
+/**
+ * Asking the daemon: one HTTP/1.1 request over its unix socket, written by hand on `Deno.connect`, because
+ * `fetch` and `node:http` cost a multiple of the whole call at start-up. The deadline is the caller's signal;
+ * when this process ends, however it ends, the daemon sees the connection go.
+ *
+ * Needs read, write and `net=unix:` permission for the socket.
+ *
+ * @module
+ */
+
+import type { Answer } from "./answer.ts";
+import {
+  ANSWER_BYTES_MAX,
+  HEAD_BYTES_MAX,
+  parseAnswer,
+} from "./http_answer.ts";
+
+/** Nobody listens on the socket, now. */
+export class DaemonAbsentError extends Error {
+  override readonly name = "DaemonAbsentError";
+}
+
+/** The connection ended before the whole answer was there. */
+export class ConnectionCutError extends Error {
+  override readonly name = "ConnectionCutError";
+}
+
+/** A request to be sent. */
+export interface Question {
+  readonly socketPath: string;
+  readonly route: string;
+  readonly method?: "GET" | "POST";
+  readonly body?: string;
+}
+
+/**
+ * Sends the request and reads the whole answer, whatever its status.
+ *
+ * @throws {DaemonAbsentError} If nobody listens
+ * @throws {ConnectionCutError} If the connection ends early
+ * @throws {SyntaxError} If the answer is not HTTP/1.1
+ * @throws {RangeError} If the answer is too large
+ * @throws the signal's reason when it is aborted
+ */
+export async function ask(
+  question: Question,
+  options: { signal: AbortSignal },
+): Promise<Answer> {
+  const { signal } = options;
+  signal.throwIfAborted();
+  using conn = await connect(question.socketPath);
+  const onAbort = (): void => conn.close();
+  signal.addEventListener("abort", onAbort);
+  // A daemon that refuses early may answer without having read everything: the answer counts, not the write.
+  const sent = send(conn, formatQuestion(question)).catch(() => {});
+  try {
+    return await receive(conn);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw isCut(error)
+      ? new ConnectionCutError("Connection to the daemon was cut", {
+        cause: error,
+      })
+      : error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    if (!signal.aborted) conn.close();
+    await sent;
+  }
+}
+
+const ABSENT = [
+  Deno.errors.NotFound,
+  Deno.errors.ConnectionRefused,
+  Deno.errors.WouldBlock,
+];
+
+/** The socket is missing, or left behind by a daemon that is gone, or its queue of connections is full. */
+async function connect(path: string): Promise<Deno.UnixConn> {
+  try {
+    return await Deno.connect({ transport: "unix", path });
+  } catch (cause) {
+    if (!ABSENT.some((kind) => cause instanceof kind)) throw cause;
+    throw new DaemonAbsentError(`Nobody listens on ${path}`, { cause });
+  }
+}
+
+function formatQuestion(question: Question): Uint8Array {
+  const { method = "POST", route, body = "" } = question;
+  const bytes = new TextEncoder().encode(body);
+  const head = new TextEncoder().encode(
+    `${method} ${route} HTTP/1.1\r\nHost: multus\r\nConnection: close\r\n` +
+      `Content-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n`,
+  );
+  const whole = new Uint8Array(head.length + bytes.length);
+  whole.set(head);
+  whole.set(bytes, head.length);
+  return whole;
+}
+
+async function send(conn: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += await conn.write(bytes.subarray(at));
+  }
+}
+
+/** What an answer may take on the wire: chunk framing can more than double a body in small pieces. */
+const RECEIVED_BYTES_MAX = HEAD_BYTES_MAX + 4 * ANSWER_BYTES_MAX;
+
+async function receive(conn: Deno.UnixConn): Promise<Answer> {
+  let buffer = new Uint8Array(16 * 1024);
+  for (let length = 0;;) {
+    const count = await conn.read(buffer.subarray(length));
+    length += count ?? 0;
+    const answer = parseAnswer(buffer.subarray(0, length), {
+      ended: count === null,
+    });
+    if (answer !== undefined) return answer;
+    if (count === null) {
+      throw new ConnectionCutError(
+        "Daemon closed the connection before its answer was complete",
+      );
+    }
+    if (length === buffer.length) buffer = grow(buffer);
+  }
+}
+
+function grow(buffer: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (buffer.length >= RECEIVED_BYTES_MAX) {
+    throw new RangeError("Answer of the daemon is too large");
+  }
+  const larger = new Uint8Array(buffer.length * 4);
+  larger.set(buffer);
+  return larger;
+}
+
+function isCut(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.ConnectionAborted;
+}

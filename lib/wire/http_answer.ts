@@ -1,0 +1,215 @@
+/**
+ * Reading one HTTP/1.1 answer from bytes: status line, headers, and a body that is counted, chunked, or ends
+ * with the connection (RFC 9112, sections 4 to 7). Pure, and just enough for an exchange that is asked for with
+ * `Connection: close`: no interim answers, no trailers kept, no content codings.
+ *
+ * @module
+ */
+
+import type { Answer } from "./answer.ts";
+
+/** Largest head: two lines and a few headers are a few hundred bytes, Go's server stays below 8 kB. */
+export const HEAD_BYTES_MAX = 16 * 1024;
+
+/** Largest body: an ADD's result is a few kB; 1 MiB is what a plugin's output is bounded by, too. */
+export const ANSWER_BYTES_MAX = 1024 * 1024;
+
+const CR = 13;
+const LF = 10;
+const STATUS_LINE = /^HTTP\/1\.[01] ([1-5][0-9]{2})(?: .*)?$/;
+const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/;
+
+/**
+ * Reads the answer from all bytes received so far. `ended` tells that no more will come.
+ *
+ * @returns undefined while it is not complete
+ * @throws {SyntaxError} If the bytes are not an HTTP/1.1 answer
+ * @throws {RangeError} If head or body are larger than their limits
+ */
+export function parseAnswer(
+  bytes: Uint8Array,
+  options: { ended: boolean },
+): Answer | undefined {
+  const bodyStart = findBody(bytes);
+  if (bodyStart === undefined) return undefined;
+  const head = readHead(bytes.subarray(0, bodyStart));
+  const body = readBody(bytes.subarray(bodyStart), {
+    head,
+    ended: options.ended,
+  });
+  return body && { status: head.status, body: new TextDecoder().decode(body) };
+}
+
+interface Head {
+  readonly status: number;
+  readonly length: number | undefined;
+  readonly chunked: boolean;
+}
+
+function findBody(bytes: Uint8Array): number | undefined {
+  const end = Math.min(bytes.length, HEAD_BYTES_MAX);
+  for (
+    let at = bytes.indexOf(LF);
+    at >= 0 && at < end;
+    at = bytes.indexOf(LF, at + 1)
+  ) {
+    if (bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR) {
+      return at + 1;
+    }
+  }
+  assertHeadBegun(bytes);
+  return undefined;
+}
+
+/** Rubbish is refused by its first bytes, instead of being waited for. */
+function assertHeadBegun(bytes: Uint8Array): void {
+  if (bytes.length >= HEAD_BYTES_MAX) {
+    throw new RangeError(
+      `Head of the answer is larger than ${HEAD_BYTES_MAX} bytes`,
+    );
+  }
+  const start = new TextDecoder().decode(bytes.subarray(0, 7));
+  if (!"HTTP/1.".startsWith(start)) {
+    throw new SyntaxError("Answer of the daemon is not HTTP/1.1");
+  }
+}
+
+function readHead(bytes: Uint8Array): Head {
+  const [statusLine = "", ...lines] = new TextDecoder().decode(bytes).slice(
+    0,
+    -4,
+  ).split("\r\n");
+  const status = STATUS_LINE.exec(statusLine)?.[1];
+  if (status === undefined) {
+    throw new SyntaxError("Answer of the daemon is not HTTP/1.1");
+  }
+  let length: number | undefined;
+  let chunked = false;
+  for (const line of lines) {
+    const [, name, value = ""] = HEADER_LINE.exec(line) ?? [];
+    if (name === undefined) {
+      throw new SyntaxError("Header of the answer cannot be read");
+    }
+    if (name.toLowerCase() === "content-length") {
+      length = readLength(value, length);
+    }
+    if (name.toLowerCase() === "transfer-encoding") chunked = readCoding(value);
+  }
+  return {
+    status: Number(status),
+    length: status === "204" ? 0 : length,
+    chunked,
+  };
+}
+
+function readLength(value: string, before: number | undefined): number {
+  const length = /^[0-9]{1,15}$/.test(value) ? Number(value) : Number.NaN;
+  if (Number.isNaN(length) || (before !== undefined && before !== length)) {
+    throw new SyntaxError(
+      `Length of the answer cannot be read: ${value.slice(0, 32)}`,
+    );
+  }
+  assertBodySize(length);
+  return length;
+}
+
+function readCoding(value: string): boolean {
+  if (value.toLowerCase() !== "chunked") {
+    throw new SyntaxError(
+      `Transfer coding of the answer is not known: ${value.slice(0, 32)}`,
+    );
+  }
+  return true;
+}
+
+function readBody(
+  bytes: Uint8Array,
+  options: { head: Head; ended: boolean },
+): Uint8Array | undefined {
+  const { head, ended } = options;
+  if (head.chunked) return readChunks(bytes);
+  if (head.length !== undefined) {
+    return bytes.length < head.length
+      ? undefined
+      : bytes.subarray(0, head.length);
+  }
+  assertBodySize(bytes.length);
+  return ended ? bytes : undefined;
+}
+
+function readChunks(bytes: Uint8Array): Uint8Array | undefined {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for (let at = 0;;) {
+    const lineEnd = bytes.indexOf(LF, at);
+    if (lineEnd < 0) return assertChunkLine(bytes.subarray(at));
+    const size = readChunkSize(bytes.subarray(at, lineEnd + 1));
+    total += size;
+    assertBodySize(total);
+    const start = lineEnd + 1;
+    if (size === 0) {
+      return endsAfterTrailers(bytes, start)
+        ? concat(chunks, total)
+        : undefined;
+    }
+    if (bytes.length < start + size + 2) return undefined;
+    if (bytes[start + size] !== CR || bytes[start + size + 1] !== LF) {
+      throw new SyntaxError("Chunk of the answer is torn");
+    }
+    chunks.push(bytes.subarray(start, start + size));
+    at = start + size + 2;
+  }
+}
+
+/** 8 hexadecimal digits, an extension that nobody sends, CR and LF: more than this is no chunk's first line. */
+const CHUNK_LINE_BYTES_MAX = 256;
+
+function assertChunkLine(line: Uint8Array): undefined {
+  if (line.length > CHUNK_LINE_BYTES_MAX) {
+    throw new SyntaxError("Chunk of the answer has no size");
+  }
+}
+
+function readChunkSize(line: Uint8Array): number {
+  assertChunkLine(line);
+  const size = /^([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n$/.exec(
+    new TextDecoder().decode(line),
+  )?.[1];
+  if (size === undefined) {
+    throw new SyntaxError("Chunk of the answer has no size");
+  }
+  return Number.parseInt(size, 16);
+}
+
+/** Trailer lines, if any, end with an empty line like a head. */
+function endsAfterTrailers(bytes: Uint8Array, start: number): boolean {
+  if (bytes.length - start > HEAD_BYTES_MAX) {
+    throw new RangeError(
+      `Trailer of the answer is larger than ${HEAD_BYTES_MAX} bytes`,
+    );
+  }
+  for (let at = start;;) {
+    const lineEnd = bytes.indexOf(LF, at);
+    if (lineEnd < 0) return false;
+    if (lineEnd - at <= 1) return true;
+    at = lineEnd + 1;
+  }
+}
+
+function concat(chunks: readonly Uint8Array[], total: number): Uint8Array {
+  const whole = new Uint8Array(total);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+function assertBodySize(size: number): void {
+  if (size > ANSWER_BYTES_MAX) {
+    throw new RangeError(
+      `Answer of the daemon is larger than ${ANSWER_BYTES_MAX} bytes`,
+    );
+  }
+}
