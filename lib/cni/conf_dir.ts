@@ -1,0 +1,186 @@
+/**
+ * Configurations as files of a directory: which files count, in which order, and
+ * the plugins that a list gets from the sub-directory of its name (CNI
+ * specification, "Loading network configuration", as libcni does it). Nothing is
+ * cached: a file is read when it is asked for. Watching is left to the callers.
+ *
+ * Needs `--allow-read` on the directory.
+ *
+ * @module
+ */
+
+import { basename, dirname, extname, join, resolve } from "node:path";
+import {
+  appendPlugins,
+  type NetConfList,
+  parseConf,
+  parseConfList,
+  parsePluginConf,
+  parseSingleConf,
+} from "./conf.ts";
+import { CniError, ErrorCode, quote } from "./error.ts";
+
+const CONF_EXTENSIONS: readonly string[] = [".conf", ".conflist", ".json"];
+const CHAIN_EXTENSIONS: readonly string[] = [".conf"];
+
+/** What an object in the API can hold at most; nobody writes more by hand. */
+const CONF_BYTES_MAX = 1024 * 1024;
+
+/** A directory with more is not one of configurations, and each one is opened when a name is looked for. */
+const FILES_MAX = 1000;
+
+/** An error shows this many of the files that could not be read. */
+const FAULTS_SHOWN_MAX = 3;
+
+/**
+ * Lists the configuration files of a directory (`.conf`, `.conflist`, `.json`)
+ * as absolute paths, in the lexical order of their whole names. A directory that
+ * does not exist has none. Needs `--allow-read` on it.
+ *
+ * @throws {CniError} with code 5 if the directory cannot be read
+ */
+export async function listConfFiles(dir: string): Promise<string[]> {
+  return await listFiles(dir, CONF_EXTENSIONS);
+}
+
+/**
+ * Reads the configuration in a file: `.conflist` is a list, and gets the plugins
+ * of its sub-directory; `.conf` and `.json` are a single plugin; under any other
+ * name it is what it looks like. Needs `--allow-read` on the file and on the
+ * sub-directory.
+ *
+ * @throws {CniError} with code 5 if a file cannot be read, 6, 7 or 1 if it is not valid; the file is named
+ */
+export async function loadConfFile(path: string): Promise<NetConfList> {
+  return await withChain(await readConf(path), path);
+}
+
+/**
+ * Looks in a directory for the configuration of a name: the lexically first file
+ * that holds it. Files that cannot be read are passed over, and named if the name
+ * is not found. Needs `--allow-read` on the directory.
+ *
+ * @throws {CniError} with code 7 if no file holds the name, 5 if the directory cannot be read
+ */
+export async function loadConfByName(
+  dir: string,
+  name: string,
+): Promise<NetConfList> {
+  const faults = new Map<string, string>();
+  for (const path of await listConfFiles(dir)) {
+    const list = await readConf(path).catch((error: unknown) => {
+      if (!(error instanceof CniError)) throw error;
+      faults.set(basename(path), error.message);
+    });
+    if (list?.name === name) return await withChain(list, path);
+  }
+  throw notFound(dir, name, faults);
+}
+
+/** Reads one file without what its sub-directory adds. */
+async function readConf(path: string): Promise<NetConfList> {
+  const text = await readFile(path);
+  return naming(path, () => {
+    switch (extname(path)) {
+      case ".conflist":
+        return parseConfList(text, { allowEmptyPlugins: true });
+      case ".conf":
+      case ".json":
+        return parseSingleConf(text);
+      default:
+        return parseConf(text);
+    }
+  });
+}
+
+/** Puts the plugins of `DIR/<name>/*.conf` behind those of a list from `DIR`. */
+async function withChain(
+  list: NetConfList,
+  path: string,
+): Promise<NetConfList> {
+  if (list.single || extname(path) !== ".conflist") return list;
+  const texts: string[] = [];
+  if (!list.loadOnlyInlinedPlugins) {
+    // A name holds no "/" and does not start with ".", so this stays inside.
+    const chainDir = join(dirname(path), list.name);
+    for (const file of await listFiles(chainDir, CHAIN_EXTENSIONS)) {
+      const text = await readFile(file);
+      naming(file, () => parsePluginConf(text));
+      texts.push(text.trim());
+    }
+  }
+  return naming(path, () => {
+    // Without plugins of either kind this reads it again, and says so.
+    return list.plugins.length + texts.length === 0
+      ? parseConfList(list.text)
+      : appendPlugins(list, texts);
+  });
+}
+
+async function listFiles(
+  dir: string,
+  extensions: readonly string[],
+): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(dir)) {
+      if (entry.isDirectory || !extensions.includes(extname(entry.name))) {
+        continue;
+      }
+      if (names.push(entry.name) > FILES_MAX) {
+        throw new RangeError(`More than ${FILES_MAX} files`);
+      }
+    }
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw unreadable("Cannot read configuration directory", dir, cause);
+  }
+  return names.sort().map((name) => resolve(dir, name));
+}
+
+async function readFile(path: string): Promise<string> {
+  try {
+    const { isFile, size } = await Deno.stat(path);
+    if (!isFile) throw new TypeError("Not a regular file");
+    if (size > CONF_BYTES_MAX) {
+      throw new RangeError(`Larger than ${CONF_BYTES_MAX} bytes: ${size}`);
+    }
+    return await Deno.readTextFile(path);
+  } catch (cause) {
+    throw unreadable("Cannot read configuration file", path, cause);
+  }
+}
+
+function notFound(
+  dir: string,
+  name: string,
+  faults: ReadonlyMap<string, string>,
+): CniError {
+  const files = [...faults.keys()].slice(0, FAULTS_SHOWN_MAX).join(", ");
+  const more = faults.size > FAULTS_SHOWN_MAX ? ", …" : "";
+  const skipped = faults.size === 0 ? "" : ` (skipped ${files}${more})`;
+  return new CniError(
+    ErrorCode.invalidNetworkConfig,
+    `No valid configuration in ${dir} has the name${skipped}: ${quote(name)}`,
+    { details: [...faults.values()].slice(0, FAULTS_SHOWN_MAX).join("; ") },
+  );
+}
+
+function unreadable(what: string, path: string, cause: unknown): CniError {
+  const message = cause instanceof Error ? cause.message : "";
+  const reason = message.replace(/ \(os error \d+\).*$/s, ""); // the path again
+  return new CniError(ErrorCode.ioFailure, `${what} ${path}: ${reason}`, {
+    cause,
+  });
+}
+
+/** Adds the file to what is wrong in it. */
+function naming<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!(cause instanceof CniError)) throw cause;
+    const { code, message, details } = cause;
+    throw new CniError(code, `${message} (in ${path})`, { details, cause });
+  }
+}
