@@ -1,0 +1,282 @@
+/**
+ * The daemon's face: a function from an HTTP request to a response, and the
+ * unix socket that it is served on. The one place on this side where an error
+ * becomes a CNI error. What a request means is in `operations.ts`; who may
+ * wait for whom is in `limits.ts`.
+ *
+ * Needs read, write and `net=unix:` of the socket, read and write of its directory.
+ */
+import { CniError, ErrorCode, toErrorDocument } from "../cni/error.ts";
+import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
+import { getMember } from "../cni/json_text.ts";
+import { formatResult, type Result } from "../cni/result.ts";
+import { DEFAULT_VERSION, LATEST_VERSION } from "../cni/version.ts";
+import type { Log } from "../log.ts";
+import { encodeResult } from "../wire/answer.ts";
+import { socketPathIn } from "../wire/places.ts";
+import {
+  CNI_ROUTE,
+  type CniRequest,
+  decodeConfig,
+  decodeRequest,
+  DELEGATE_ROUTE,
+  type InterfaceAttributes,
+  REQUEST_BYTES_MAX,
+  TRACE_NAMES,
+} from "../wire/request.ts";
+
+/** One call of the runtime or of a hot-plug controller, as a value. */
+export interface Call {
+  /** Names the request in every line of the log. */
+  readonly id: string;
+  readonly args: CmdArgs;
+  /** Trace context to hand on to plugins. */
+  readonly trace: Readonly<Record<string, string>>;
+  /** Present for `/delegate`: what the controller asks for the interface. */
+  readonly attributes?: InterfaceAttributes;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+/** What the server asks: each answers with a result for ADD, with nothing for the others. */
+export interface Operations {
+  cni(call: Call): Promise<Result | undefined>;
+  delegate(call: Call): Promise<Result | undefined>;
+}
+
+/** One fact about readiness. */
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly reason: string;
+}
+
+/** What a request came to, for metrics and the log. */
+export interface Served {
+  readonly handler: string;
+  readonly method: string;
+  readonly code: number;
+  readonly command?: string;
+  readonly durationMs: number;
+}
+
+/** What the handler works with. */
+export interface ServerParts {
+  readonly operations: Operations;
+  readonly readiness: () => readonly Check[];
+  readonly onServed: (served: Served) => void;
+  readonly log: Log;
+}
+
+interface Answered {
+  readonly response: Response;
+  readonly command?: string;
+}
+
+/** Reads a body of at most {@link REQUEST_BYTES_MAX}; a longer one is refused without being kept. */
+async function readBody(request: Request): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of request.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > REQUEST_BYTES_MAX) {
+      throw new CniError(
+        ErrorCode.decodingFailure,
+        `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  const [only] = chunks;
+  if (chunks.length === 1 && only !== undefined) {
+    return new TextDecoder().decode(only);
+  }
+  return await new Blob(chunks as BlobPart[]).text();
+}
+
+function decodeCall(
+  text: string,
+  signal: AbortSignal,
+): { call: Call; request: CniRequest } {
+  let request: CniRequest;
+  let stdin: string;
+  try {
+    request = decodeRequest(text);
+    stdin = decodeConfig(request);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CniError(
+      ErrorCode.decodingFailure,
+      `Cannot read the request: ${reason}`,
+      { cause },
+    );
+  }
+  const env = (name: string): string | undefined =>
+    Object.hasOwn(request.env, name) ? request.env[name] : undefined;
+  const trace: Record<string, string> = {};
+  for (const name of TRACE_NAMES) {
+    const value = env(name);
+    if (value !== undefined) trace[name] = value;
+  }
+  const call: Call = {
+    id: crypto.randomUUID().slice(0, 8),
+    args: readCmdArgs(env, stdin),
+    trace,
+    signal,
+    ...(request.interfaceAttributes === undefined
+      ? {}
+      : { attributes: request.interfaceAttributes }),
+  };
+  return { call, request };
+}
+
+/** The version of the configuration in `stdin`, for the error about it; whatever stands there instead is no reason for a second error. */
+function versionOf(stdin: string): string {
+  try {
+    const version: unknown = JSON.parse(
+      getMember(stdin, "cniVersion") ?? "null",
+    );
+    return typeof version === "string" ? version : DEFAULT_VERSION;
+  } catch {
+    return DEFAULT_VERSION;
+  }
+}
+
+function errorResponse(error: unknown, version: string): Response {
+  return Response.json(toErrorDocument(error, version), { status: 400 });
+}
+
+async function answerCall(
+  request: Request,
+  parts: ServerParts,
+  route: string,
+): Promise<Answered> {
+  if (request.method !== "POST") {
+    return {
+      response: new Response("Use POST\n", {
+        status: 405,
+        headers: { allow: "POST" },
+      }),
+    };
+  }
+  let version = DEFAULT_VERSION;
+  let command = "";
+  try {
+    const { call } = decodeCall(await readBody(request), request.signal);
+    command = call.args.command;
+    version = versionOf(call.args.stdin);
+    const answer = route === DELEGATE_ROUTE
+      ? parts.operations.delegate(call)
+      : parts.operations.cni(call);
+    const result = await answer;
+    const body = result === undefined
+      ? null
+      : encodeResult(formatResult(result, LATEST_VERSION));
+    const headers = { "content-type": "application/json" };
+    return { response: new Response(body, { status: 200, headers }), command };
+  } catch (error) {
+    return { response: errorResponse(error, version), command };
+  }
+}
+
+function readinessResponse(url: URL, checks: readonly Check[]): Response {
+  const ready = checks.every((check) => check.ok);
+  const lines = checks.map((check) =>
+    `[${check.ok ? "+" : "-"}] ${check.name}: ${check.reason}`
+  );
+  const failing = lines.filter((line) => line.startsWith("[-]"));
+  const shown = url.searchParams.has("verbose") ? lines : failing;
+  const text = [...shown, ready ? "ok" : "not ready"].join("\n");
+  return new Response(`${text}\n`, { status: ready ? 200 : 500 });
+}
+
+async function route(
+  request: Request,
+  parts: ServerParts,
+): Promise<Answered & { handler: string }> {
+  const url = new URL(request.url);
+  switch (url.pathname) {
+    case CNI_ROUTE:
+    case DELEGATE_ROUTE:
+      return {
+        ...await answerCall(request, parts, url.pathname),
+        handler: url.pathname,
+      };
+    case "/healthz":
+      return { response: new Response("ok\n"), handler: url.pathname };
+    case "/readyz":
+      return {
+        response: readinessResponse(url, parts.readiness()),
+        handler: url.pathname,
+      };
+    default:
+      return {
+        response: new Response("Not found\n", { status: 404 }),
+        handler: "other",
+      };
+  }
+}
+
+/** The function from request to response. */
+export function createHandler(
+  parts: ServerParts,
+): (request: Request) => Promise<Response> {
+  return async (request) => {
+    const start = performance.now();
+    const { response, handler, command } = await route(request, parts);
+    parts.onServed({
+      handler,
+      method: request.method,
+      code: response.status,
+      durationMs: performance.now() - start,
+      ...(command === undefined ? {} : { command }),
+    });
+    return response;
+  };
+}
+
+/** Another daemon serves the socket. */
+export class SocketInUseError extends Error {
+  override readonly name = "SocketInUseError";
+}
+
+/** Removes a socket file that nobody serves. */
+async function clearStaleSocket(path: string): Promise<void> {
+  try {
+    const connection = await Deno.connect({ transport: "unix", path });
+    connection.close();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+    await Deno.remove(path);
+    return;
+  }
+  throw new SocketInUseError(`Another daemon serves this socket: ${path}`);
+}
+
+/** A server that runs. */
+export interface Server extends AsyncDisposable {
+  readonly path: string;
+  /** Resolves when the last request is answered and the socket is gone. */
+  shutdown(): Promise<void>;
+}
+
+/**
+ * Serves `handler` on `<socketDir>/multus.sock`: the directory 0700, the socket 0600.
+ *
+ * @throws {SocketInUseError} when another daemon answers there.
+ */
+export async function serveSocket(
+  socketDir: string,
+  handler: (request: Request) => Promise<Response>,
+): Promise<Server> {
+  const path = socketPathIn(socketDir);
+  await Deno.mkdir(socketDir, { recursive: true, mode: 0o700 });
+  // The directory may be there already, made by the kubelet for the mount and open to all.
+  await Deno.chmod(socketDir, 0o700);
+  await clearStaleSocket(path);
+  const server = Deno.serve({ path, onListen: () => {} }, handler);
+  await Deno.chmod(path, 0o600);
+  const shutdown = (): Promise<void> => server.shutdown();
+  return { path, shutdown, [Symbol.asyncDispose]: shutdown };
+}

@@ -1,0 +1,317 @@
+/**
+ * The permissions of each executable, worked out from the paths it works
+ * with: the one table. Whatever starts Deno in this project (build, launchers,
+ * demo, tests, the container image) takes its flags from here, and
+ * `multusctl grants` compares this table with what is baked into a file.
+ *
+ * It grants; it does not find paths (profiles do) and it starts nothing.
+ * `deployments/PERMISSIONS.md` is written from the reasons given here.
+ */
+import { join } from "node:path";
+
+/** The three programs that are shipped. */
+export const EXECUTABLES = [
+  "multus-shim",
+  "multus-daemon",
+  "multusctl",
+] as const;
+
+/** The name of a shipped program. */
+export type Executable = typeof EXECUTABLES[number];
+
+/** The paths and addresses of one node, as the process sees them. */
+export interface Profile {
+  /** Where the daemon serves `multus.sock`. */
+  readonly socketDir: string;
+  /** The same directory as the shim sees it, on the host. */
+  readonly hostSocketDir: string;
+  /** Where the runtime looks for CNI configurations, `00-multus.conf` among them. */
+  readonly cniConfDir: string;
+  /** Multus' own directory of CNI files (`confDir`). */
+  readonly multusConfDir: string;
+  /** Plugin directories as plugins are named to the host: the first is where the shim is installed. */
+  readonly cniBinDirs: readonly string[];
+  /** The state directory (`cniDir`): records, results, spool. */
+  readonly cniStateDir: string;
+  /** The daemon's configuration file. */
+  readonly daemonConfig: string;
+  /** Where the host's root file system is mounted; absent outside a pod. */
+  readonly hostRoot?: string;
+  /** The directory of `delegate-exec` and `default-route`. */
+  readonly libexecDir: string;
+  /** The plugins that may be run outside a pod, by file name. */
+  readonly plugins: readonly string[];
+  /** Credentials of the pod's service account. */
+  readonly serviceAccountDir: string;
+  /** A kubeconfig and the files it names, where one is used. */
+  readonly kubeconfigFiles: readonly string[];
+  /** Where a per-node certificate is kept, where one is used. */
+  readonly certDir?: string;
+  /** Hosts, `host:port` or ranges of the API server. */
+  readonly apiServers: readonly string[];
+  /** The kubelet's pod-resources socket. */
+  readonly podResourcesSocket: string;
+  /** The kubelet's device checkpoint. */
+  readonly deviceCheckpoint: string;
+  /** Where device information files are kept. */
+  readonly deviceInfoDir: string;
+  /** The default network's sign of life, where one is waited for. */
+  readonly readinessIndicatorFile?: string;
+  /** Where metrics are served, as `address:port`; absent: nowhere. */
+  readonly metrics?: string;
+  /** The daemon's log file, where one is written. */
+  readonly logFile?: string;
+  /** The deno program that launchers start in the daemon's root file system. */
+  readonly deno: string;
+  /** The deno program that the shim's launcher starts on the host. */
+  readonly hostDeno: string;
+  /** Where the executables themselves lie, for `multusctl grants` and `install`. */
+  readonly programDir: string;
+}
+
+/** The kinds of permission that are ever granted. */
+export type GrantKind = "read" | "write" | "net" | "env" | "run" | "sys";
+
+/** One permission, with the reason it is there. */
+export interface Grant {
+  readonly kind: GrantKind;
+  readonly value: string;
+  readonly why: string;
+}
+
+/** The environment of a CNI call, by name, and the trace context that the runtime may pass along. */
+export const SHIM_ENV = [
+  "CNI_COMMAND",
+  "CNI_CONTAINERID",
+  "CNI_NETNS",
+  "CNI_IFNAME",
+  "CNI_ARGS",
+  "CNI_PATH",
+  "TRACEPARENT",
+  "TRACESTATE",
+  "BAGGAGE",
+] as const;
+
+/** What the daemon reads of its environment. */
+export const DAEMON_ENV = [
+  "KUBERNETES_SERVICE_HOST",
+  "KUBERNETES_SERVICE_PORT",
+  "MULTUS_NODE_NAME",
+] as const;
+
+type Sketch = readonly [
+  kind: GrantKind,
+  value: string | undefined,
+  why: string,
+];
+
+function socketIn(dir: string): string {
+  return join(dir, "multus.sock");
+}
+
+function unixSocket(path: string, purpose: string): Sketch[] {
+  return [
+    ["read", path, `${purpose}: Deno asks for read to connect`],
+    ["write", path, `${purpose}: Deno asks for write to connect`],
+    ["net", `unix:${path}`, purpose],
+  ];
+}
+
+function shimGrants(profile: Profile): Sketch[] {
+  const spool = join(profile.cniStateDir, "spool");
+  return [
+    ...SHIM_ENV.map((name): Sketch => [
+      "env",
+      name,
+      name.startsWith("CNI_")
+        ? "A parameter of the CNI execution protocol"
+        : "Trace context, handed on to the daemon",
+    ]),
+    ...unixSocket(socketIn(profile.hostSocketDir), "Ask the daemon"),
+    ["read", spool, "See whether a DEL that nobody took is noted already"],
+    ["write", spool, "Leave a DEL that nobody answers for the daemon to do"],
+  ];
+}
+
+/** The directories of plugins as the daemon sees them: inside the host root when there is one. */
+export function seenBinDirs(profile: Profile): string[] {
+  const root = profile.hostRoot;
+  return profile.cniBinDirs.map((dir) =>
+    root === undefined ? dir : join(root, dir)
+  );
+}
+
+function runGrants(profile: Profile): Sketch[] {
+  const delegateExec = join(profile.libexecDir, "delegate-exec");
+  const scripts: Sketch[] = [
+    [
+      "run",
+      delegateExec,
+      profile.hostRoot === undefined
+        ? "End a plugin that outlives its deadline, with its children"
+        : "Run a plugin in the host root, and end one that outlives its deadline",
+    ],
+    [
+      "run",
+      join(profile.libexecDir, "default-route"),
+      "Change a pod's default route",
+    ],
+  ];
+  if (profile.hostRoot !== undefined) return scripts;
+  const plugins = profile.cniBinDirs.flatMap((dir) =>
+    profile.plugins.map((name): Sketch => [
+      "run",
+      join(dir, name),
+      `Run the plugin ${name}`,
+    ])
+  );
+  return [...scripts, ...plugins];
+}
+
+function daemonFileGrants(profile: Profile): Sketch[] {
+  return [
+    ["read", profile.daemonConfig, "Its own configuration"],
+    [
+      "read",
+      profile.multusConfDir,
+      "CNI files of networks that are given by name",
+    ],
+    ["read", profile.cniConfDir, "Find the default network's configuration"],
+    ["write", profile.cniConfDir, "Write 00-multus.conf"],
+    ["read", profile.socketDir, "Replace a stale socket, refuse a live one"],
+    ["write", profile.socketDir, "Make the socket"],
+    [
+      "read",
+      profile.cniStateDir,
+      "Attachment records, results, left-over DELs",
+    ],
+    [
+      "write",
+      profile.cniStateDir,
+      "Attachment records, results, left-over DELs",
+    ],
+    ...seenBinDirs(profile).map((
+      dir,
+    ): Sketch => ["read", dir, "Find a plugin"]),
+    [
+      "read",
+      profile.serviceAccountDir,
+      "Token and CA of the API server, read again when they change",
+    ],
+    ...profile.kubeconfigFiles.map((
+      file,
+    ): Sketch => ["read", file, "The kubeconfig and the files it names"]),
+    ["read", profile.certDir, "The node's certificate"],
+    ["write", profile.certDir, "The node's certificate, when it is renewed"],
+    [
+      "read",
+      profile.readinessIndicatorFile,
+      "The default network's sign of life",
+    ],
+    ["read", profile.logFile, "Its log file, to rotate it"],
+    ["write", profile.logFile, "Its log file"],
+  ];
+}
+
+function daemonDeviceGrants(profile: Profile): Sketch[] {
+  return [
+    ...unixSocket(
+      profile.podResourcesSocket,
+      "Ask the kubelet for a pod's devices",
+    ),
+    [
+      "read",
+      profile.deviceCheckpoint,
+      "A pod's devices where the kubelet has no such socket",
+    ],
+    ["read", profile.deviceInfoDir, "Device information files"],
+    ["write", profile.deviceInfoDir, "Device information files of attachments"],
+  ];
+}
+
+function daemonGrants(profile: Profile): Sketch[] {
+  return [
+    ...DAEMON_ENV.map((name): Sketch => [
+      "env",
+      name,
+      name === "MULTUS_NODE_NAME"
+        ? "Which node's pods to watch"
+        : "Where the API server is",
+    ]),
+    ...daemonFileGrants(profile),
+    ...unixSocket(socketIn(profile.socketDir), "Serve the shim"),
+    ...daemonDeviceGrants(profile),
+    ...profile.apiServers.map((
+      host,
+    ): Sketch => ["net", host, "The API server"]),
+    ["net", profile.metrics, "Serve metrics"],
+    ...runGrants(profile),
+  ];
+}
+
+function ctlGrants(profile: Profile): Sketch[] {
+  return [
+    ["read", profile.programDir, "Read back what is baked into an executable"],
+  ];
+}
+
+const SKETCHES: Readonly<Record<Executable, (profile: Profile) => Sketch[]>> = {
+  "multus-shim": shimGrants,
+  "multus-daemon": daemonGrants,
+  "multusctl": ctlGrants,
+};
+
+const KIND_ORDER: readonly GrantKind[] = [
+  "env",
+  "read",
+  "write",
+  "net",
+  "run",
+  "sys",
+];
+
+/** The permissions of `executable` on a node like `profile`, in a stable order, each value of a kind once. */
+export function grantsOf(executable: Executable, profile: Profile): Grant[] {
+  const seen = new Set<string>();
+  const grants: Grant[] = [];
+  for (const [kind, value, why] of SKETCHES[executable](profile)) {
+    if (value === undefined || seen.has(`${kind} ${value}`)) continue;
+    seen.add(`${kind} ${value}`);
+    grants.push({ kind, value, why });
+  }
+  return grants.sort((a, b) =>
+    KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind)
+  );
+}
+
+/**
+ * The `--allow-…` flags of `grants`, one for each kind that occurs. The
+ * variables that are not granted read as not set rather than fail, so that a
+ * library that looks at the whole environment at import goes on without it.
+ *
+ * @throws {RangeError} when a value contains a comma, which the flags cannot carry.
+ */
+export function permissionFlags(grants: readonly Grant[]): string[] {
+  const flags: string[] = [];
+  for (const kind of KIND_ORDER) {
+    const values = grants.filter((grant) => grant.kind === kind).map((grant) =>
+      grant.value
+    );
+    const comma = values.find((value) => value.includes(","));
+    if (comma !== undefined) {
+      throw new RangeError(
+        `A granted value must not contain a comma: ${comma}`,
+      );
+    }
+    if (values.length > 0) flags.push(`--allow-${kind}=${values.join(",")}`);
+  }
+  return [...flags, "--ignore-env", "--deny-import", "--no-prompt"];
+}
+
+/** What V8 is told in each program; why each number is there is in `deployments/PERFORMANCE.md`. */
+export const V8_FLAGS: Readonly<Record<Executable, readonly string[]>> = {
+  "multus-shim": [],
+  // Young objects die young: a small nursery keeps the resident size flat, for a little more collector time.
+  "multus-daemon": ["--max-semi-space-size=1"],
+  "multusctl": [],
+};
