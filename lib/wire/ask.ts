@@ -14,6 +14,7 @@ import {
   HEAD_BYTES_MAX,
   parseAnswer,
 } from "./http_answer.ts";
+import { PROGRAM_VERSION } from "./program_version.ts";
 
 /** Nobody listens on the socket, now. */
 export class DaemonAbsentError extends Error {
@@ -90,6 +91,7 @@ function formatQuestion(question: Question): Uint8Array {
   const bytes = new TextEncoder().encode(body);
   const head = new TextEncoder().encode(
     `${method} ${route} HTTP/1.1\r\nHost: multus\r\nConnection: close\r\n` +
+      `User-Agent: multus-shim/${PROGRAM_VERSION}\r\n` +
       `Content-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n`,
   );
   const whole = new Uint8Array(head.length + bytes.length);
