@@ -1,0 +1,33 @@
+/**
+ * CNI files as a source of networks: the one place of this room that reads the
+ * file system.
+ *
+ * @module
+ */
+
+import {
+  listConfFiles,
+  loadConfByName,
+  loadConfFile,
+} from "../cni/conf_dir.ts";
+import type { NetworkSources } from "./resolve_network.ts";
+
+/** The part of the sources that lies in files; `confDir` is where networks are looked up by name. Needs read permission. */
+export function createConfSources(
+  confDir: string,
+): Omit<NetworkSources, "attachment"> {
+  return {
+    confByName: (name) => loadConfByName(confDir, name),
+    confFile: (path) => loadConfFile(path),
+    confFiles: async (path) =>
+      await isDirectory(path) ? await listConfFiles(path) : undefined,
+  };
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch {
+    return false; // whoever opens it will say what is wrong with it
+  }
+}
