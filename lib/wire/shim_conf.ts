@@ -65,9 +65,9 @@ function parseObject(text: string): Conf {
     conf = JSON.parse(text);
   } catch (cause) {
     // V8's own message would show a piece of the configuration.
-    const position = /position \d+/.exec(String(cause))?.[0] ?? "its end";
+    const position = / at position \d+/.exec(String(cause))?.[0] ?? "";
     throw new SyntaxError(
-      `Network configuration on stdin is not JSON, see ${position}`,
+      `Network configuration on stdin is not JSON${position}`,
       { cause },
     );
   }
