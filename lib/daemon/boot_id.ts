@@ -1,0 +1,37 @@
+/**
+ * A name for this boot of the machine, kept in a directory that does not
+ * outlive it (`/run`). The kernel's own boot ID lies in `/proc`, which Deno
+ * opens to nobody without all permissions, and a clock can jump.
+ *
+ * @module
+ */
+import { writeFileAtomic } from "../host/atomic_file.ts";
+
+const FILE_NAME = "boot-id";
+
+// A UUID, and nothing else that somebody may have left there.
+const BOOT_ID = /^[0-9a-f-]{36}$/;
+
+/**
+ * Reads the name of this boot, or makes one if this is the first to ask. Needs read and write of the
+ * directory. Where the directory survives a boot after all, two boots have the same name.
+ *
+ * @throws Deno's own errors when the directory cannot be read or written.
+ */
+export async function readBootId(runDir: string): Promise<string> {
+  const path = `${runDir}/${FILE_NAME}`;
+  const known = await readIfThere(path);
+  if (BOOT_ID.test(known)) return known;
+  const bootId = crypto.randomUUID();
+  await writeFileAtomic(path, bootId, { sync: false });
+  return bootId;
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
+}
