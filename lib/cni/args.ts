@@ -166,7 +166,9 @@ export function formatCniArgs(args: CniArgs): string {
     }
     throw new CniError(
       ErrorCode.invalidEnvironment,
-      `A pair of CNI_ARGS cannot hold a semicolon: ${quote(`${key}=${value}`)}`,
+      `A pair of CNI_ARGS must be KEY=VALUE without semicolon: ${
+        quote(`${key}=${value}`)
+      }`,
     );
   }).join(";");
 }

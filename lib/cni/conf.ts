@@ -11,10 +11,13 @@
  */
 
 import { assertNetworkName } from "./args.ts";
+import { decodeJson } from "./decode.ts";
 import { CniError, ErrorCode, quote } from "./error.ts";
 import {
   appendElements,
   getMember,
+  isJsonObject,
+  type JsonObject,
   type JsonText,
   mapElements,
   readElements,
@@ -66,7 +69,11 @@ export interface ConfOptions {
   readonly allowEmptyPlugins?: boolean;
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
+/** Where in a configuration a plugin stands, for messages. */
+interface Place {
+  readonly path: string;
+  readonly network?: string;
+}
 
 /** The program itself, under the names it is installed with; as a delegate it would call itself. */
 const MULTUS_TYPES: readonly string[] = ["multus", "multus-shim"];
@@ -127,7 +134,7 @@ export function parseSingleConf(
  * @throws {CniError} with code 6 if it is not JSON, 7 if it is invalid
  */
 export function parsePluginConf(text: string): PluginConf {
-  return readPlugin(text, parseObject(text), "");
+  return readPlugin(text, parseObject(text), { path: "" });
 }
 
 /**
@@ -141,9 +148,10 @@ export function mapPlugins(
   edit: (pluginText: JsonText, plugin: PluginConf) => JsonText,
 ): NetConfList {
   const [only] = list.plugins;
-  if (list.single && only !== undefined) {
+  if (only !== undefined && list.single) {
     return parseAgain(list, edit(only.text, only));
   }
+  if (only === undefined) return list;
   const plugins = getMember(list.text, "plugins") ?? "[]";
   const edited = mapElements(plugins, (element, index) => {
     const plugin = list.plugins[index];
@@ -203,99 +211,112 @@ function readList(
   value: JsonObject,
   options: ConfOptions,
 ): NetConfList {
-  const common = readCommon(text, value, options);
-  const where = `in network ${quote(common.name)}`;
-  if (hasValue(value, "plugins") && !Array.isArray(value.plugins)) {
-    throw invalid(`"plugins" must be a list ${where}: ${shown(value.plugins)}`);
+  const named = readName(text, value, options);
+  const network = `network ${quote(named.name)}`;
+  const given = hasValue(value, "plugins") ? value.plugins : [];
+  if (!Array.isArray(given)) {
+    throw invalid(`"plugins" of ${network} must be a list: ${quote(given)}`);
   }
-  const values: readonly unknown[] = Array.isArray(value.plugins)
-    ? value.plugins
-    : [];
-  const mayBeEmpty = options.allowEmptyPlugins === true &&
-    !common.loadOnlyInlinedPlugins;
-  if (values.length === 0 && !mayBeEmpty) {
-    throw invalid(`No plugin ${where}`);
+  const loadOnlyInlinedPlugins = readFlag(value, "loadOnlyInlinedPlugins");
+  if (given.length === 0) {
+    const isAllowed = options.allowEmptyPlugins && !loadOnlyInlinedPlugins;
+    if (!isAllowed) throw invalid(`No plugin in ${network}`);
   }
-  const member = getMember(common.text, "plugins") ?? "null";
-  const texts = values.length === 0 ? [] : readElements(member);
-  const plugins = texts.map((pluginText, index) =>
-    readPlugin(pluginText, values[index], `plugins[${index}]`, where)
-  );
-  return { ...common, plugins, single: false };
+  const texts = given.length === 0
+    ? []
+    : readElements(getMember(named.text, "plugins") ?? "");
+  return {
+    ...named,
+    cniVersion: readVersion(value),
+    disableCheck: readFlag(value, "disableCheck"),
+    disableGC: readFlag(value, "disableGC"),
+    loadOnlyInlinedPlugins,
+    plugins: texts.map((plugin, index) =>
+      readPlugin(plugin, given[index], { path: `plugins[${index}]`, network })
+    ),
+    single: false,
+  };
 }
 
+/** Of a single plugin's keys only name and version are the network's; the rest is the plugin's. */
 function readSingle(
   text: JsonText,
   value: JsonObject,
   options: ConfOptions,
 ): NetConfList {
-  const common = readCommon(text, value, options);
-  const where = `in network ${quote(common.name)}`;
-  const plugin = readPlugin(common.text, value, "", where);
-  return { ...common, plugins: [plugin], single: true };
+  const named = readName(text, value, options);
+  const network = `network ${quote(named.name)}`;
+  const cniVersion = readText(value, "cniVersion") || DEFAULT_VERSION;
+  assertVersion(cniVersion);
+  return {
+    ...named,
+    cniVersion,
+    disableCheck: false,
+    disableGC: false,
+    loadOnlyInlinedPlugins: false,
+    plugins: [readPlugin(named.text, value, { path: "", network })],
+    single: true,
+  };
 }
 
-function readCommon(
+function readName(
   given: JsonText,
   value: JsonObject,
-  { defaultName }: ConfOptions,
-): Omit<NetConfList, "plugins" | "single"> {
+  { defaultName = "" }: ConfOptions,
+): Pick<NetConfList, "name" | "text"> {
   const own = readText(value, "name");
-  const name = own === "" ? defaultName ?? "" : own;
+  const name = own || defaultName;
   if (name === "") throw invalid('"name" of the network is missing');
   assertNetworkName(name);
-  return {
-    name,
-    cniVersion: readVersion(value),
-    disableCheck: readFlag(value, "disableCheck"),
-    disableGC: readFlag(value, "disableGC"),
-    loadOnlyInlinedPlugins: readFlag(value, "loadOnlyInlinedPlugins"),
-    text: own === "" ? setMember(given, "name", JSON.stringify(name)) : given,
-  };
+  const text = own === ""
+    ? setMember(given, "name", JSON.stringify(name))
+    : given;
+  return { name, text };
 }
 
 function readPlugin(
   text: JsonText,
   value: unknown,
-  path: string,
-  where = "",
+  place: Place,
 ): PluginConf {
-  const place = where === "" ? "" : ` ${where}`;
-  const prefix = path === "" ? "" : `${path}.`;
-  if (!isObject(value)) {
-    throw invalid(`${path} must be an object${place}: ${shown(value)}`);
+  if (!isJsonObject(value)) {
+    throw invalid(`${label(place, "")} must be an object: ${quote(value)}`);
   }
   if (!hasValue(value, "type") || value.type === "") {
-    throw invalid(`"${prefix}type" is missing${place}`);
+    throw invalid(`${label(place, "type")} is missing`);
   }
   const { type } = value;
   if (typeof type !== "string" || !isPlainFileName(type)) {
     throw invalid(
-      `"${prefix}type" must be a plain file name${place}: ${shown(type)}`,
+      `${label(place, "type")} must be a plain file name: ${quote(type)}`,
     );
   }
-  return { type, capabilities: readCapabilities(value, prefix, place), text };
+  return { type, capabilities: readCapabilities(value, place), text };
 }
 
 function readCapabilities(
   plugin: JsonObject,
-  prefix: string,
-  place: string,
+  place: Place,
 ): ReadonlySet<string> {
-  if (!hasValue(plugin, "capabilities")) return new Set();
-  const value = plugin.capabilities;
-  const isRight = isObject(value) &&
-    Object.values(value).every((flag) => typeof flag === "boolean");
-  if (!isRight) {
-    const what = isObject(value)
-      ? shown(Object.values(value).find((flag) => typeof flag !== "boolean"))
-      : shown(value);
+  const value = hasValue(plugin, "capabilities") ? plugin.capabilities : {};
+  const name = label(place, "capabilities");
+  if (!isJsonObject(value)) {
+    throw invalid(`${name} must be an object: ${quote(value)}`);
+  }
+  const entries = Object.entries(value).filter(([, flag]) => flag !== null);
+  for (const [key, flag] of entries) {
+    if (typeof flag === "boolean") continue;
     throw invalid(
-      `"${prefix}capabilities" must be an object of booleans${place}: ${what}`,
+      `${name} must be true or false for ${quote(key)}: ${quote(flag)}`,
     );
   }
-  const names = Object.entries(value).filter(([, flag]) => flag === true);
-  return new Set(names.map(([name]) => name));
+  return new Set(entries.filter(([, flag]) => flag).map(([key]) => key));
+}
+
+/** Names a key of a plugin: `"plugins[1].type" of network "a"`. */
+function label({ path, network }: Place, key: string): string {
+  const keys = [path, key].filter((part) => part !== "").join(".");
+  return `"${keys}"${network === undefined ? "" : ` of ${network}`}`;
 }
 
 /** The highest known version of `cniVersions` and `cniVersion`. */
@@ -303,7 +324,7 @@ function readVersion(value: JsonObject): string {
   const own = readText(value, "cniVersion");
   const listed = hasValue(value, "cniVersions") ? value.cniVersions : [];
   if (!Array.isArray(listed) || !listed.every((v) => typeof v === "string")) {
-    throw invalid(`"cniVersions" must be a list of strings: ${shown(listed)}`);
+    throw invalid(`"cniVersions" must be a list of strings: ${quote(listed)}`);
   }
   const given: string[] = own === "" ? listed : [...listed, own];
   const known = given.filter(isSupportedVersion).sort(compareVersions);
@@ -319,35 +340,37 @@ function readFlag(value: JsonObject, key: string): boolean {
   if (typeof flag === "boolean") return flag;
   const word = typeof flag === "string" ? flag.toLowerCase() : "";
   if (word === "true" || word === "false") return word === "true";
-  throw invalid(`"${key}" must be true or false: ${shown(flag)}`);
+  throw invalid(`"${key}" must be true or false: ${quote(flag)}`);
 }
 
 function readText(value: JsonObject, key: string): string {
   if (!hasValue(value, key)) return "";
   const text = value[key];
   if (typeof text === "string") return text;
-  throw invalid(`"${key}" must be a string: ${shown(text)}`);
+  throw invalid(`"${key}" must be a string: ${quote(text)}`);
 }
 
 function parseObject(text: string): JsonObject {
-  let value: unknown;
+  const value = decodeJson(text, "Configuration");
+  if (!isJsonObject(value)) {
+    throw invalid(`Configuration must be a JSON object: ${quote(value)}`);
+  }
+  assertDepth(text);
+  return value;
+}
+
+/** `JSON.parse` takes any depth, the edits do not: nothing below can fail for it. */
+function assertDepth(text: string): void {
   try {
-    value = JSON.parse(text);
-    if (isObject(value)) readMembers(text); // nothing below can be nested too deep
+    readMembers(text);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : "";
     throw new CniError(
       ErrorCode.decodingFailure,
-      `Configuration cannot be parsed: ${reason}`,
+      `Configuration is not usable: ${reason}`,
       { cause },
     );
   }
-  if (isObject(value)) return value;
-  throw invalid(`Configuration must be a JSON object: ${shown(value)}`);
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A member that is null counts as absent, as it does for plugins. */
@@ -358,14 +381,6 @@ function hasValue(value: JsonObject, key: string): boolean {
 function isPlainFileName(type: string): boolean {
   return type !== "." && type !== ".." && !/[/\p{Cc}]/u.test(type) &&
     new TextEncoder().encode(type).length <= TYPE_BYTES_MAX;
-}
-
-/** Scalars as they are, of the rest only the kind: a message holds no configuration. */
-function shown(value: unknown): string {
-  if (typeof value === "string") return quote(value);
-  if (Array.isArray(value)) return "an array";
-  if (isObject(value)) return "an object";
-  return String(value);
 }
 
 function invalid(message: string): CniError {

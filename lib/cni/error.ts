@@ -26,6 +26,8 @@
  * @module
  */
 
+import { isJsonObject, type JsonObject } from "./json_text.ts";
+
 /** The codes that the specification reserves. */
 export const ErrorCode = {
   /** The version of the configuration, or the command in that version, is not supported. */
@@ -142,10 +144,18 @@ export function readErrorDocument(text: string): ErrorDocument | undefined {
   return { cniVersion, code, msg, ...(isDetailed ? { details } : {}) };
 }
 
-/** Shows a value in a message: quoted, on one line, and cut when it is long. */
-export function quote(value: string): string {
+/**
+ * Shows a value in a message: a string quoted, on one line, and cut when it is
+ * long; another scalar as it is; of an array or object only that it is one, so
+ * that no message holds a configuration.
+ */
+export function quote(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "object" && value !== null) return "an object";
+  if (typeof value !== "string") return String(value);
+  const isLong = value.length > QUOTED_LENGTH_MAX;
   const shown = value.slice(0, QUOTED_LENGTH_MAX).toWellFormed();
-  return JSON.stringify(value.length > shown.length ? `${shown}…` : shown);
+  return JSON.stringify(isLong ? `${shown}…` : shown);
 }
 
 function codeOf(error: unknown): number {
@@ -166,12 +176,10 @@ function isCode(code: unknown): code is number {
     Number(code) <= 0xffff_ffff;
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+function parseObject(text: string): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    const isObject = typeof value === "object" && value !== null &&
-      !Array.isArray(value);
-    return isObject ? value as Record<string, unknown> : undefined;
+    return isJsonObject(value) ? value : undefined;
   } catch {
     return undefined; // not JSON, hence not an error document
   }

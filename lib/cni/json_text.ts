@@ -18,6 +18,9 @@
 /** A JSON value as text. */
 export type JsonText = string;
 
+/** A parsed JSON object. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
 /** One member of an object, with its place in the object's text. */
 export interface Member {
   /** The key, decoded. */
@@ -160,6 +163,11 @@ export function appendElements(
   const added = elements.join(",");
   const comma = last !== undefined && elements.length > 0 ? "," : "";
   return arrayText.slice(0, at) + comma + added + arrayText.slice(at);
+}
+
+/** Tells whether a parsed JSON value is an object. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Sets the members that have a text, takes out those that have none. */

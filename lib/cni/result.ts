@@ -8,8 +8,10 @@
  * @module
  */
 
+import { decodeJson } from "./decode.ts";
 import { CniError, ErrorCode, quote } from "./error.ts";
 import { familyOf, isIp, parseCidr } from "./ip.ts";
+import { isJsonObject, type JsonObject } from "./json_text.ts";
 import { assertVersion, compareVersions } from "./version.ts";
 
 /** A network interface that a plugin made or changed. */
@@ -80,7 +82,6 @@ export interface Result {
   dns?: Dns;
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
 type Kind = "text" | "integer" | "ip" | "cidr" | "texts";
 type Fields<T> = Readonly<Record<keyof T & string, Kind>>;
 
@@ -138,18 +139,7 @@ const FIRST_WITH_DETAILS = "1.1.0";
  * @throws {CniError} with code 6 if it is not a result, 1 if its version is not supported
  */
 export function parseResult(text: string, fallbackVersion: string): Result {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : "";
-    throw new CniError(
-      ErrorCode.decodingFailure,
-      `Result cannot be parsed: ${reason}`,
-      { cause },
-    );
-  }
-  return readResult(value, fallbackVersion);
+  return readResult(decodeJson(text, "Result"), fallbackVersion);
 }
 
 /**
@@ -301,7 +291,7 @@ function readField(
   const value = Object.hasOwn(source, key) ? source[key] : undefined;
   if (value === undefined || value === null || value === "") return undefined;
   if (isOfKind(value, kind)) return value as string | number | string[];
-  throw malformed(`${path} must be ${EXPECTED[kind]}: ${shown(value)}`);
+  throw malformed(`${path} must be ${EXPECTED[kind]}: ${quote(value)}`);
 }
 
 const EXPECTED: Readonly<Record<Kind, string>> = {
@@ -326,14 +316,12 @@ function isOfKind(value: unknown, kind: Kind): boolean {
 function readList(value: unknown, path: string): readonly unknown[] {
   if (value === undefined || value === null) return [];
   if (Array.isArray(value)) return value;
-  throw malformed(`${path} must be a list: ${shown(value)}`);
+  throw malformed(`${path} must be a list: ${quote(value)}`);
 }
 
 function asObject(value: unknown, path: string): JsonObject {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return value as JsonObject;
-  }
-  throw malformed(`${path} must be an object: ${shown(value)}`);
+  if (isJsonObject(value)) return value;
+  throw malformed(`${path} must be an object: ${quote(value)}`);
 }
 
 function required<T extends object>(
@@ -363,14 +351,6 @@ function compact(source: Record<string, unknown>): Record<string, unknown> {
 
 function isBefore(version: string, other: string): boolean {
   return compareVersions(version, other) < 0;
-}
-
-function shown(value: unknown): string {
-  if (typeof value === "string") return quote(value);
-  if (Array.isArray(value)) return "an array";
-  return typeof value === "object" && value !== null
-    ? "an object"
-    : String(value);
 }
 
 function malformed(message: string): CniError {
