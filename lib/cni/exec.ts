@@ -1,0 +1,181 @@
+/**
+ * The one seam between CNI and processes: finding a plugin's file and running it once. It leaves alone
+ * what is said on stdin and stdout (`list.ts`) and knows two ways only by their common interface:
+ * directly (here), and inside the host's root (`lib/host/host_root_exec.ts`).
+ *
+ * CNI specification 1.1.0, section 2 "Execution Protocol".
+ *
+ * @module
+ */
+
+import { CniError, ErrorCode } from "./error.ts";
+import {
+  OutputTooLargeError,
+  type ProcessOutcome,
+  runProcess,
+} from "./process.ts";
+
+/** One run of one plugin. */
+export interface PluginCall {
+  /** The plugin's file, as `findInPath` gave it. */
+  readonly path: string;
+  /** Set in addition to what the process inherits. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: string;
+  /** The plugin, and what it forked, is ended when this is aborted. */
+  readonly signal: AbortSignal;
+}
+
+/** How a plugin ended, and what it said. */
+export type PluginOutcome = ProcessOutcome;
+
+/** Finds and runs plugins. */
+export interface Exec {
+  /**
+   * The first regular, executable file of that name in the directories.
+   *
+   * @throws {CniError} 7 when there is none, naming type and directories
+   */
+  findInPath(type: string, dirs: readonly string[]): Promise<string>;
+  /**
+   * Runs it until it has exited, however it exits.
+   *
+   * @throws {PluginBusyError} the file is just being replaced
+   * @throws {CniError} it could not be started, or printed more than a result can be
+   * @throws the signal's reason, after the plugin was ended
+   */
+  run(call: PluginCall): Promise<PluginOutcome>;
+}
+
+/** A plugin's file is open for writing (ETXTBSY), as while it is being installed: worth another try. */
+export class PluginBusyError extends CniError {
+  override readonly name = "PluginBusyError";
+
+  /** Names the plugin by the last part of its path. */
+  constructor(path: string, options?: { cause?: unknown }) {
+    super(
+      ErrorCode.tryAgainLater,
+      `plugin ${nameOf(path)} is being replaced: text file busy`,
+      options,
+    );
+  }
+}
+
+/** What an Exec may be told. */
+export interface DirectExecOptions {
+  /** The program `delegate-exec`, run as `delegate-exec end PID`; without it only the plugin itself can be ended, not what it forked. */
+  readonly endDelegate?: string;
+  readonly stdoutBytesMax?: number;
+  /** How much of the end of a plugin's standard error is kept, in bytes. */
+  readonly stderrBytesMax?: number;
+}
+
+/**
+ * Runs plugins as children of this process, in its own root.
+ *
+ * Needs `--allow-read` for the plugin directories (a grant of the directory also covers links in it,
+ * wherever they lead), and `--allow-run` for each plugin by the path in its directory (`DIR/TYPE`: for
+ * a symbolic link the link, not its target) and for `endDelegate`.
+ */
+export function createDirectExec(options: DirectExecOptions): Exec {
+  return {
+    findInPath: (type, dirs) => findPlugin(type, { dirs, isExecutable }),
+    run: (call) => runPlugin(call, options),
+  };
+}
+
+/**
+ * Looks for a plugin in one directory after the other; what counts as executable is the caller's.
+ *
+ * @throws {CniError} 7 when it is in none of them, or is not a plain name
+ */
+export async function findPlugin(
+  type: string,
+  { dirs, isExecutable }: {
+    dirs: readonly string[];
+    isExecutable: (path: string) => Promise<boolean>;
+  },
+): Promise<string> {
+  if (type === "" || type.includes("/") || type.includes("\0")) {
+    throw new CniError(
+      ErrorCode.invalidNetworkConfig,
+      `plugin type is not a file name: ${JSON.stringify(type)}`,
+    );
+  }
+  for (const dir of dirs) {
+    const path = dir.endsWith("/") ? dir + type : `${dir}/${type}`;
+    if (dir !== "" && await isExecutable(path)) return path;
+  }
+  throw new CniError(
+    ErrorCode.invalidNetworkConfig,
+    `plugin ${type} is not installed: no such executable file in ${
+      dirs.join(", ") || "an empty CNI_PATH"
+    }`,
+  );
+}
+
+/** Whether that is a regular file with an executable bit; a file that cannot be looked at is none. */
+export function isExecutableFile(info: Deno.FileInfo): boolean {
+  return info.isFile && ((info.mode ?? 0) & 0o111) !== 0;
+}
+
+/**
+ * Runs a plugin, or a program that stands in for it, and names the plugin in what goes wrong.
+ *
+ * Needs `--allow-run` for the path and for `endDelegate`.
+ *
+ * @throws see `Exec.run`
+ */
+export async function runPlugin(
+  call: PluginCall & { readonly args?: readonly string[] },
+  options: DirectExecOptions & { readonly plugin?: string },
+): Promise<PluginOutcome> {
+  const plugin = options.plugin ?? call.path;
+  try {
+    return await runProcess(call, options);
+  } catch (error) {
+    if (call.signal.aborted && error === call.signal.reason) throw error;
+    throw toStartError(error, plugin);
+  }
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  try {
+    return isExecutableFile(await Deno.stat(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false; // Not there, not to be reached, or a link in a circle: the next directory may have it.
+  }
+}
+
+function toStartError(error: unknown, path: string): CniError {
+  const plugin = nameOf(path);
+  const message = error instanceof Error ? error.message : String(error);
+  if (message.includes("(os error 26)")) {
+    return new PluginBusyError(path, { cause: error });
+  }
+  if (error instanceof OutputTooLargeError) {
+    return new CniError(
+      ErrorCode.decodingFailure,
+      `plugin ${plugin} printed more than ${error.bytesMax} bytes and was ended`,
+      { cause: error },
+    );
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    return new CniError(
+      ErrorCode.internal,
+      `plugin ${plugin} is not among the programs granted to this process: ${path}`,
+      { cause: error },
+    );
+  }
+  const reason = message.replace(/^Failed to spawn '.*': /s, "");
+  return new CniError(
+    ErrorCode.ioFailure,
+    `plugin ${plugin} could not be started: ${reason}`,
+    { cause: error },
+  );
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}

@@ -1,0 +1,287 @@
+/**
+ * One child process, from spawn to end: bytes in on stdin, bounded bytes out, and an end that comes in
+ * any case. It leaves alone what the bytes mean; `exec.ts` says that for plugins.
+ *
+ * Output is read through BYOB readers into buffers that are used again, because Deno's own readers on
+ * piped children keep memory per spawn that the collector does not see. Each child leads a session and
+ * process group of its own, so that what it forked can be ended with it.
+ *
+ * @module
+ */
+
+/** How much of a process' standard output is kept, in bytes, unless told otherwise. CNI results and errors are some kilobytes; a megabyte is a mistake. */
+export const STDOUT_BYTES_MAX = 1024 * 1024;
+/** How much of the end of standard error is kept, in bytes, unless told otherwise: enough for the last lines of a panic. */
+export const STDERR_BYTES_MAX = 4096;
+
+/** Nearly every result fits into one read of this size; a pipe gives at most 64 KiB at once. */
+const BUFFER_BYTES = 16 * 1024;
+/** Two buffers a process; as many are kept as sixteen processes at once use (512 KiB). */
+const POOLED_BUFFERS_MAX = 32;
+/** A process that has exited may have left a child that holds its pipes. What it wrote itself is in the pipe already and read within one turn, so this is only politeness. */
+const END_OF_FILE_GRACE_MS = 100;
+/** SIGKILL works at once, but for a process in an uninterruptible wait of the kernel; nobody can wait for that one. */
+const END_WAIT_MS = 2000;
+
+/** What to run. */
+export interface ProcessCall {
+  /** The program, as it is granted. */
+  readonly path: string;
+  readonly args?: readonly string[];
+  /** Set in addition to the inherited environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin: string;
+  /** The process is ended when this is aborted. */
+  readonly signal: AbortSignal;
+}
+
+/** How to run it. */
+export interface ProcessOptions {
+  readonly stdoutBytesMax?: number;
+  readonly stderrBytesMax?: number;
+  /** A program that ends a process group when called as `PROGRAM end PID`; without it only the process itself is ended, not what it forked. */
+  readonly endDelegate?: string;
+}
+
+/** How it went. */
+export interface ProcessOutcome {
+  /** The exit status; 128 and the signal's number when a signal ended it. */
+  readonly code: number;
+  readonly signal: string | null;
+  readonly stdout: string;
+  /** The end of it. */
+  readonly stderr: string;
+}
+
+/** The process printed more than it may, and was ended. */
+export class OutputTooLargeError extends RangeError {
+  override readonly name = "OutputTooLargeError";
+  /** How many bytes it might have printed. */
+  readonly bytesMax: number;
+
+  /** Keeps the limit as data. */
+  constructor(bytesMax: number) {
+    super(`Standard output is larger than ${bytesMax} bytes`);
+    this.bytesMax = bytesMax;
+  }
+}
+
+type Child = Deno.ChildProcess;
+type Buffer = Uint8Array<ArrayBuffer>;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const pool: ArrayBuffer[] = [];
+
+/**
+ * Runs a program until it has exited. Neither a program that does not read its standard input nor a
+ * child that it leaves behind with an open pipe makes this wait.
+ *
+ * Needs `--allow-run` for the path (the path as it is given: of a symbolic link the link, not its
+ * target) and for `endDelegate`.
+ *
+ * @throws {Error} Deno's own errors when the program cannot be started
+ * @throws {OutputTooLargeError} it printed too much, and was ended
+ * @throws the signal's reason, after the process and its group were ended
+ */
+export async function runProcess(
+  call: ProcessCall,
+  options: ProcessOptions,
+): Promise<ProcessOutcome> {
+  call.signal.throwIfAborted();
+  const child = spawn(call);
+  const stop = new AbortController();
+  const forward = (): void => stop.abort(call.signal.reason);
+  call.signal.addEventListener("abort", forward, { once: true });
+  const stdout = collectHead(child.stdout, {
+    bytesMax: options.stdoutBytesMax ?? STDOUT_BYTES_MAX,
+    tooLarge: (error) => stop.abort(error),
+  });
+  const stderr = collectTail(
+    child.stderr,
+    options.stderrBytesMax ?? STDERR_BYTES_MAX,
+  );
+  const stdin = feed(child.stdin, call.stdin);
+  try {
+    const status = await exitOf(child, {
+      signal: stop.signal,
+      endDelegate: options.endDelegate,
+    });
+    await settle([stdout, stderr, stdin]);
+    if (
+      status === "ended" || stop.signal.reason instanceof OutputTooLargeError
+    ) {
+      throw stop.signal.reason;
+    }
+    const { code, signal } = status;
+    return { code, signal, stdout: stdout.text(), stderr: stderr.text() };
+  } finally {
+    call.signal.removeEventListener("abort", forward);
+  }
+}
+
+function spawn(call: ProcessCall): Child {
+  return new Deno.Command(call.path, {
+    args: [...call.args ?? []],
+    env: { ...call.env },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+}
+
+/** Waits for the exit; when the signal comes first, ends the group and waits again, but not for ever. */
+async function exitOf(
+  child: Child,
+  { signal, endDelegate }: {
+    signal: AbortSignal;
+    endDelegate: string | undefined;
+  },
+): Promise<Deno.CommandStatus | "ended"> {
+  const stopped = Promise.withResolvers<undefined>();
+  const stop = (): void => stopped.resolve(undefined);
+  signal.addEventListener("abort", stop, { once: true });
+  const status = await Promise.race([child.status, stopped.promise]);
+  signal.removeEventListener("abort", stop);
+  if (status !== undefined) return status;
+  if (endDelegate === undefined || !(await endGroup(endDelegate, child.pid))) {
+    killOne(child);
+  }
+  await within(child.status, END_WAIT_MS);
+  return "ended";
+}
+
+/** Whether the group was ended. It has to be asked for while the leader is not reaped yet: until then nobody else can get its number. */
+async function endGroup(endDelegate: string, pid: number): Promise<boolean> {
+  try {
+    const child = new Deno.Command(endDelegate, {
+      args: ["end", String(pid)],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    const status = await within(child.status, END_WAIT_MS);
+    if (status === undefined) killOne(child);
+    return status?.success === true;
+  } catch {
+    return false; // Not there or not granted: the one process is ended instead.
+  }
+}
+
+function killOne(child: Child): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has exited meanwhile.
+  }
+}
+
+async function within<T>(
+  promise: Promise<T>,
+  milliseconds: number,
+): Promise<T | undefined> {
+  const timeout = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => timeout.resolve(undefined), milliseconds);
+  try {
+    return await Promise.race([promise, timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+interface Pipe {
+  readonly done: Promise<void>;
+  /** Lets go of the pipe although the other end is still open. */
+  release(): Promise<void>;
+}
+
+interface TextPipe extends Pipe {
+  text(): string;
+}
+
+async function settle(pipes: readonly Pipe[]): Promise<void> {
+  const all = Promise.all(pipes.map((pipe) => pipe.done)).then(() => true);
+  if (await within(all, END_OF_FILE_GRACE_MS) === undefined) {
+    await Promise.all(pipes.map((pipe) => pipe.release()));
+  }
+}
+
+/** Writes the input and closes. A program that exits without reading is no failure (EPIPE). */
+function feed(
+  stream: WritableStream<Uint8Array<ArrayBuffer>>,
+  text: string,
+): Pipe {
+  const writer = stream.getWriter();
+  const ignore = (): void => {};
+  const done = (async (): Promise<void> => {
+    if (text !== "") await writer.write(encoder.encode(text));
+    await writer.close();
+  })().catch(() => writer.abort().catch(ignore));
+  writer.closed.catch(ignore);
+  return { done, release: () => writer.abort().catch(ignore) };
+}
+
+/** Keeps what comes first, and calls `tooLarge` once when there is more than may be. */
+function collectHead(
+  stream: ReadableStream<Buffer>,
+  { bytesMax, tooLarge }: {
+    bytesMax: number;
+    tooLarge: (error: OutputTooLargeError) => void;
+  },
+): TextPipe {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const pipe = drain(stream, (bytes) => {
+    length += bytes.length;
+    if (length <= bytesMax) chunks.push(bytes.slice());
+    else tooLarge(new OutputTooLargeError(bytesMax));
+  });
+  return { ...pipe, text: () => decoder.decode(join(chunks)) };
+}
+
+/** Keeps what comes last. */
+function collectTail(
+  stream: ReadableStream<Buffer>,
+  bytesMax: number,
+): TextPipe {
+  let tail: Buffer = new Uint8Array(0);
+  const pipe = drain(stream, (bytes) => {
+    tail = join([tail, bytes]).slice(-bytesMax);
+  });
+  return { ...pipe, text: () => decoder.decode(tail) };
+}
+
+/** Reads to the end; the bytes handed out are only good during the call. */
+function drain(
+  stream: ReadableStream<Buffer>,
+  take: (bytes: Buffer) => void,
+): Pipe {
+  const reader = stream.getReader({ mode: "byob" });
+  const done = (async (): Promise<void> => {
+    let buffer = pool.pop() ?? new ArrayBuffer(BUFFER_BYTES);
+    while (true) {
+      const { value, done } = await reader.read(new Uint8Array(buffer));
+      if (value === undefined) return; // Released: the buffer is gone with the read.
+      buffer = value.buffer;
+      if (done) break;
+      take(value);
+    }
+    if (pool.length < POOLED_BUFFERS_MAX) pool.push(buffer);
+  })().catch(() => {}); // A broken pipe is the end of it.
+  return { done, release: () => reader.cancel().catch(() => {}) };
+}
+
+function join(chunks: readonly Buffer[]): Buffer {
+  const [first] = chunks;
+  if (first !== undefined && chunks.length === 1) return first;
+  const whole = new Uint8Array(
+    chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+  );
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,334 @@
+/**
+ * What an ADD came to, kept for the DEL and CHECK that follow: files in libcni's own format
+ * (`cniCacheV1`), so that a node can change between this and a program built on libcni with pods
+ * running. It leaves alone what must never be lost: that stands in the daemon's records, synced to
+ * disk. Here a file is replaced as a whole, but not synced; what a power cut damages is read as
+ * damaged, and a DEL goes on without it.
+ *
+ * @module
+ */
+
+import {
+  assertContainerId,
+  assertInterfaceName,
+  assertNetworkName,
+  type CniArgs,
+} from "./args.ts";
+import { CniError, ErrorCode } from "./error.ts";
+import { getMember, type JsonText, readMembers } from "./json_text.ts";
+
+/** What one attachment is called. */
+export interface AttachmentKey {
+  readonly networkName: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+/** One attachment as it was added. */
+export interface CachedAttachment extends AttachmentKey {
+  readonly netns: string;
+  readonly cniArgs: CniArgs;
+  /** Values as JSON text. */
+  readonly capabilityArgs: Readonly<Record<string, JsonText>>;
+  /** The configuration as it was given; empty in files of old libcni versions. */
+  readonly config: string;
+  /** The result, in the version of the configuration or saying its own. */
+  readonly result?: JsonText;
+}
+
+/** A file in the cache that nobody can make sense of. */
+export interface UnreadableAttachment {
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** What the cache holds. */
+export interface CachedAttachments {
+  readonly attachments: readonly CachedAttachment[];
+  readonly unreadable: readonly UnreadableAttachment[];
+}
+
+/** The cache of one state directory. */
+export interface ResultCache {
+  /**
+   * Undefined when there is none.
+   *
+   * @throws {CniError} 6 when there is one that cannot be read
+   */
+  read(key: AttachmentKey): Promise<CachedAttachment | undefined>;
+  /**
+   * Puts one in the place of what was there.
+   *
+   * @throws {CniError} 5 when it cannot be written; 4, 7 for a name that cannot be one
+   */
+  write(attachment: CachedAttachment): Promise<void>;
+  /**
+   * It is no error when there is none.
+   *
+   * @throws {CniError} 5 when it cannot be removed
+   */
+  remove(key: AttachmentKey): Promise<void>;
+  /** All of them, or those of one network. */
+  list(options?: { readonly networkName?: string }): Promise<CachedAttachments>;
+}
+
+const KIND = "cniCacheV1";
+/** The prefix that `writeFileAtomic` gives to unfinished files; written out because this room imports nothing of `lib/host`. */
+const TEMPORARY_PREFIX = ".tmp-";
+
+/**
+ * Keeps attachments in `<cacheDir>/results`, made when first needed (0700, files 0600).
+ *
+ * Needs `--allow-read` and `--allow-write` for `<cacheDir>`.
+ */
+export function createResultCache(cacheDir: string): ResultCache {
+  const dir = `${cacheDir}/results`;
+  const pathOf = (key: AttachmentKey): string => `${dir}/${fileNameOf(key)}`;
+  return {
+    read: async (key) =>
+      isWritable(key) ? await read(pathOf(key), key) : undefined,
+    write: (attachment) => write(pathOf(attachment), { dir, attachment }),
+    remove: async (key) => {
+      if (isWritable(key)) await remove(pathOf(key));
+    },
+    list: (options) => list(dir, options?.networkName),
+  };
+}
+
+async function read(
+  path: string,
+  key: AttachmentKey,
+): Promise<CachedAttachment | undefined> {
+  const text = await readText(path);
+  if (text === undefined) return undefined;
+  try {
+    return readAttachment(text, key);
+  } catch (cause) {
+    throw new CniError(
+      ErrorCode.decodingFailure,
+      `Result cache is damaged (${reasonOf(cause)}): ${path}`,
+      { cause },
+    );
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw new CniError(
+      ErrorCode.ioFailure,
+      `Result cache cannot be read (${reasonOf(cause)}): ${path}`,
+      { cause },
+    );
+  }
+}
+
+async function write(
+  path: string,
+  { dir, attachment }: { dir: string; attachment: CachedAttachment },
+): Promise<void> {
+  const text = formatAttachment(attachment);
+  try {
+    await replace(path, { dir, text });
+  } catch (cause) {
+    throw new CniError(
+      ErrorCode.ioFailure,
+      `Result cache cannot be written (${reasonOf(cause)}): ${path}`,
+      { cause },
+    );
+  }
+}
+
+async function replace(
+  path: string,
+  { dir, text }: { dir: string; text: string },
+): Promise<void> {
+  const temporary = `${dir}/${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
+  const writeTemporary = (): Promise<void> =>
+    Deno.writeTextFile(temporary, text, { mode: 0o600, createNew: true });
+  try {
+    await writeTemporary().catch(async (error: unknown) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
+      await writeTemporary();
+    });
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {}); // Often it was never made; the first error counts.
+    throw error;
+  }
+}
+
+async function remove(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return;
+    throw new CniError(
+      ErrorCode.ioFailure,
+      `Result cache cannot be removed (${reasonOf(cause)}): ${path}`,
+      { cause },
+    );
+  }
+}
+
+async function list(
+  dir: string,
+  networkName: string | undefined,
+): Promise<CachedAttachments> {
+  const attachments: CachedAttachment[] = [];
+  const unreadable: UnreadableAttachment[] = [];
+  for (const name of await namesIn(dir)) {
+    // A network's name may be the beginning of another's, so this only spares reading.
+    if (networkName !== undefined && !name.startsWith(`${networkName}-`)) {
+      continue;
+    }
+    const path = `${dir}/${name}`;
+    try {
+      const text = await readText(path);
+      if (text === undefined) continue; // Removed meanwhile.
+      const attachment = readAttachment(text, undefined);
+      if (networkName === undefined || attachment.networkName === networkName) {
+        attachments.push(attachment);
+      }
+    } catch (error) {
+      unreadable.push({ path, reason: reasonOf(error) });
+    }
+  }
+  return { attachments, unreadable };
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(dir));
+    return entries
+      .filter((entry) =>
+        entry.isFile && !entry.name.startsWith(TEMPORARY_PREFIX)
+      )
+      .map((entry) => entry.name)
+      .sort();
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw new CniError(
+      ErrorCode.ioFailure,
+      `Result cache cannot be listed (${reasonOf(cause)}): ${dir}`,
+      { cause },
+    );
+  }
+}
+
+/** What could never be written is not there either: a DEL for such a name has nothing to fail for. */
+function isWritable(key: AttachmentKey): boolean {
+  try {
+    return fileNameOf(key) !== "";
+  } catch {
+    return false;
+  }
+}
+
+/** The three names are checked, because they become a path. */
+function fileNameOf(
+  { networkName, containerId, ifname }: AttachmentKey,
+): string {
+  assertNetworkName(networkName);
+  assertContainerId(containerId);
+  assertInterfaceName(ifname);
+  return `${networkName}-${containerId}-${ifname}`;
+}
+
+function formatAttachment(attachment: CachedAttachment): string {
+  const { cniArgs, capabilityArgs, result } = attachment;
+  const capabilities = Object.entries(capabilityArgs)
+    .map(([name, value]) => `${JSON.stringify(name)}:${value}`);
+  const members = [
+    ["kind", JSON.stringify(KIND)],
+    ["containerId", JSON.stringify(attachment.containerId)],
+    [
+      "config",
+      JSON.stringify(new TextEncoder().encode(attachment.config).toBase64()),
+    ],
+    ["ifName", JSON.stringify(attachment.ifname)],
+    ["networkName", JSON.stringify(attachment.networkName)],
+    [
+      "netns",
+      attachment.netns === "" ? undefined : JSON.stringify(attachment.netns),
+    ],
+    ["cniArgs", cniArgs.length === 0 ? undefined : JSON.stringify(cniArgs)],
+    [
+      "capabilityArgs",
+      capabilities.length === 0 ? undefined : `{${capabilities.join(",")}}`,
+    ],
+    ["result", result],
+  ];
+  return `{${
+    members.flatMap(([key, value]) =>
+      value === undefined ? [] : [`"${key}":${value}`]
+    ).join(",")
+  }}`;
+}
+
+/** Without a `kind` it is the bare result that libcni kept before there were kinds; then the name says whose it is. */
+function readAttachment(
+  text: string,
+  key: AttachmentKey | undefined,
+): CachedAttachment {
+  const kind = getMember(text, "kind");
+  if (kind === undefined && key !== undefined) {
+    return {
+      ...key,
+      netns: "",
+      cniArgs: [],
+      capabilityArgs: {},
+      config: "",
+      result: text,
+    };
+  }
+  if (kind === undefined || JSON.parse(kind) !== KIND) {
+    throw new TypeError(`Unknown kind: ${kind ?? "none"}`);
+  }
+  const result = getMember(text, "result");
+  return {
+    networkName: readString(text, "networkName"),
+    containerId: readString(text, "containerId"),
+    ifname: readString(text, "ifName"),
+    netns: readString(text, "netns"),
+    cniArgs: readCniArgs(getMember(text, "cniArgs") ?? "[]"),
+    capabilityArgs: readCapabilityArgs(
+      getMember(text, "capabilityArgs") ?? "{}",
+    ),
+    config: new TextDecoder().decode(
+      Uint8Array.fromBase64(readString(text, "config")),
+    ),
+    ...(result === undefined || result === "null" ? {} : { result }),
+  };
+}
+
+function readString(text: JsonText, key: string): string {
+  const value: unknown = JSON.parse(getMember(text, key) ?? '""') ?? "";
+  if (typeof value === "string") return value;
+  throw new TypeError(`Not a string: ${key}`);
+}
+
+function readCniArgs(text: JsonText): CniArgs {
+  const value: unknown = JSON.parse(text) ?? [];
+  const isPair = (pair: unknown): pair is [string, string] =>
+    Array.isArray(pair) && pair.length === 2 &&
+    pair.every((part) => typeof part === "string");
+  if (Array.isArray(value) && value.every(isPair)) return value;
+  throw new TypeError("Not a list of pairs: cniArgs");
+}
+
+function readCapabilityArgs(text: JsonText): Record<string, JsonText> {
+  if (text === "null") return {};
+  return Object.fromEntries(
+    readMembers(text).map((
+      { key, start, end },
+    ) => [key, text.slice(start, end)]),
+  );
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

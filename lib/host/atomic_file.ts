@@ -1,0 +1,77 @@
+/**
+ * Files that are there whole or not at all, also after a power cut: a temporary file in the same
+ * directory, synced, renamed over the old one, and the directory synced. It leaves alone who else
+ * writes the same file: the last rename wins.
+ *
+ * @module
+ */
+
+/** How the names of unfinished files begin; what a crash leaves under such a name may be removed. */
+export const TEMPORARY_PREFIX = ".tmp-";
+
+/** How a file is written. */
+export interface WriteFileAtomicOptions {
+  /** The file's mode, exactly, whatever the umask says. Default 0600. */
+  readonly mode?: number;
+  /** Whether to wait until the disk has it. Default true; false still never shows half a file to a reader, but a power cut may leave an empty one. */
+  readonly sync?: boolean;
+}
+
+/**
+ * Writes a file so that readers see the old or the new one, never a part.
+ *
+ * Needs `--allow-write` for the directory and, to sync it, `--allow-read` for the directory.
+ *
+ * @throws {Deno.errors.NotFound} the directory does not exist
+ * @throws {Error} Deno's own errors; the old file is then untouched
+ */
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  options: WriteFileAtomicOptions = {},
+): Promise<void> {
+  const { mode = 0o600, sync = true } = options;
+  const dir = path.slice(0, path.lastIndexOf("/") + 1) || "./";
+  const temporary = `${dir}${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
+  const bytes = typeof data === "string"
+    ? new TextEncoder().encode(data)
+    : data;
+  try {
+    await writeNew(temporary, bytes, { mode, sync });
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {}); // Often it was never made; the first error counts.
+    throw error;
+  }
+  if (sync) await syncDir(dir);
+}
+
+/**
+ * Waits until the disk has what was created, renamed or removed in a directory.
+ *
+ * Needs `--allow-read` for the directory.
+ *
+ * @throws {Error} Deno's own errors
+ */
+export async function syncDir(dir: string): Promise<void> {
+  using handle = await Deno.open(dir, { read: true });
+  await handle.sync();
+}
+
+async function writeNew(
+  path: string,
+  bytes: Uint8Array,
+  { mode, sync }: { mode: number; sync: boolean },
+): Promise<void> {
+  using file = await Deno.open(path, {
+    write: true,
+    createNew: true,
+    mode: 0o600,
+  });
+  let written = 0;
+  while (written < bytes.length) {
+    written += await file.write(bytes.subarray(written));
+  }
+  if (mode !== 0o600) await Deno.chmod(path, mode); // The umask may have taken bits away.
+  if (sync) await file.sync();
+}
