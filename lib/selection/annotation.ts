@@ -16,9 +16,9 @@ import {
   assertInterface,
   assertNamespace,
   assertNetworkLabel,
-  readSelection,
-} from "./network_selection.ts";
+} from "./network_names.ts";
 import type { NetworkSelection } from "./network_selection.ts";
+import { readSelection } from "./network_selection.ts";
 
 export { AnnotationError } from "./annotation_error.ts";
 export { parseInterfaceAttributes } from "./network_selection.ts";
@@ -106,7 +106,7 @@ function parseJson(
   { root, namespace }: Context,
 ): NetworkSelection[] {
   return readList(annotation, root).map((text, index) =>
-    readSelection({ place: `${root}[${index}]`, text }, namespace)
+    readSelection(text, { place: `${root}[${index}]`, namespace })
   );
 }
 

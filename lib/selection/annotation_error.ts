@@ -10,6 +10,7 @@ import { CniError, ErrorCode, quote } from "../cni/error.ts";
 
 /** Something in an annotation that cannot be accepted; crosses to the runtime as code 7. */
 export class AnnotationError extends CniError {
+  /** The name of the class. */
   override readonly name = "AnnotationError";
   /** Where it stands, such as `networks[1].ips[0]`. */
   readonly place: string;

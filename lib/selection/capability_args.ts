@@ -17,8 +17,11 @@ import type { NetworkSelection } from "./network_selection.ts";
 
 /** One request of a selection: its key in the annotation, the capability that carries it, its value. */
 export interface CapabilityRequest {
+  /** The key in the annotation. */
   readonly key: string;
+  /** The name that plugins declare. */
   readonly capability: string;
+  /** What is asked. */
   readonly value: JsonText;
 }
 

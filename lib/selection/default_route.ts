@@ -36,13 +36,17 @@ export type FamilyRole = SettledFamilyRole | { readonly kind: "claim" } | {
 
 /** The part of one attachment in the pod's default routes, as it is known before anything runs. */
 export interface DefaultRouteRole {
+  /** IPv4. */
   readonly v4: FamilyRole;
+  /** IPv6. */
   readonly v6: FamilyRole;
 }
 
 /** The same, once the results are known. */
 export interface SettledRole {
+  /** IPv4. */
   readonly v4: SettledFamilyRole;
+  /** IPv6. */
   readonly v6: SettledFamilyRole;
 }
 
@@ -57,19 +61,25 @@ export type KernelStep =
 
 /** An attachment after its ADD. */
 export interface RoutedAttachment {
+  /** The interface in the pod. */
   readonly ifname: string;
+  /** Its role as it was planned. */
   readonly defaultRoute: DefaultRouteRole;
+  /** What its plugins answered. */
   readonly result: Result;
 }
 
 /** What must be done, in this order, and the results that are true afterwards, in the order of the attachments. */
 export interface DefaultRouteChanges {
+  /** For the kernel, in this order. */
   readonly steps: readonly (KernelStep & { readonly ifname: string })[];
+  /** True once the steps are taken. */
   readonly results: readonly Result[];
 }
 
 /** What planning looks at. */
-interface RouteRequest {
+export interface RouteRequest {
+  /** What the pod asked for. */
   readonly selection?: Pick<NetworkSelection, "place" | "defaultRoute">;
 }
 

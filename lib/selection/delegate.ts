@@ -16,7 +16,9 @@ export { buildCniArgs } from "./cni_args.ts";
 
 /** A NetworkAttachmentDefinition, trimmed to what is used. */
 export interface AttachmentDefinition {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name. */
   readonly name: string;
   /** `spec.config`; without it the configuration lies in a CNI file. */
   readonly config?: string;
@@ -41,25 +43,36 @@ export interface Delegate {
   readonly list: NetConfList;
   /** `<namespace>/<name>` of the definition; the configuration's name for the default network and for CNI files. */
   readonly displayName: string;
+  /** Where the configuration came from, unless from a file. */
   readonly definition?: DefinitionName;
+  /** The interface in the pod. */
   readonly ifname: string;
   /** Whether this is the pod's default network. */
   readonly isDefault: boolean;
+  /** Why it is there. */
   readonly source: DelegateSource;
+  /** What the pod asked for, if it asked. */
   readonly selection?: NetworkSelection;
+  /** The resource that the device is of. */
   readonly resourceName?: string;
+  /** The device that was put into the configuration. */
   readonly deviceId?: string;
   /** Path of the device information file, once somebody has put it there. */
   readonly deviceInfoFile?: string;
   /** The runtime's own `runtimeConfig`, on the default network only. */
   readonly runtimeConfig?: JsonText;
+  /** Its part in the default routes of the pod. */
   readonly defaultRoute: DefaultRouteRole;
 }
 
 /** The pod that an operation is about. */
 export interface PodIdentity {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name. */
   readonly name: string;
+  /** Its UID. */
   readonly uid: string;
+  /** CNI_CONTAINERID: the sandbox. */
   readonly containerId: string;
 }

@@ -11,12 +11,15 @@ import type { NetworkSelection } from "./network_selection.ts";
 
 /** An attachment that may need a device. */
 export interface DeviceRequest {
+  /** The resource that its definition names. */
   readonly resourceName?: string;
+  /** What the pod asked for. */
   readonly selection?: Pick<NetworkSelection, "deviceId">;
 }
 
 /** The device of an attachment, if it has one. */
 export interface DeviceAllocation {
+  /** Absent if it has none. */
   readonly deviceId?: string;
   /** Whether the pod has devices of the resource, but none was left. */
   readonly isShort: boolean;

@@ -13,9 +13,11 @@ import type { InterfaceAttributes } from "./network_selection.ts";
 
 /** What comes with the configuration. */
 export interface HotplugOptions {
+  /** The running pod. */
   readonly pod: Pick<PodIdentity, "namespace">;
   /** CNI_IFNAME. */
   readonly ifname: string;
+  /** What the controller asks of the interface. */
   readonly attributes?: InterfaceAttributes;
 }
 

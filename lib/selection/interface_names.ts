@@ -12,7 +12,9 @@ import type { NetworkSelection } from "./network_selection.ts";
 
 /** An attachment that needs a name; the first of a list is the default network. */
 export interface NameRequest {
+  /** The network, for messages. */
   readonly displayName: string;
+  /** What the pod asked for. */
   readonly selection?: NetworkSelection;
 }
 

@@ -11,7 +11,9 @@ import type { NetworkSelection } from "./network_selection.ts";
 
 /** What the operator configured. */
 export interface IsolationPolicy {
+  /** Whether isolation is on. */
   readonly namespaceIsolation: boolean;
+  /** Namespaces that are open to all. */
   readonly globalNamespaces: readonly string[];
 }
 

@@ -19,15 +19,21 @@ export const NETWORK_STATUS_ANNOTATION = "k8s.v1.cni.cncf.io/network-status";
 
 /** One interface of a pod; the keys stand in this order on the wire. */
 export interface NetworkStatus {
+  /** Display name of the network. */
   readonly name: string;
+  /** Name in the pod. */
   readonly interface?: string;
   /** Addresses without prefix length. */
   readonly ips?: readonly string[];
+  /** Hardware address. */
   readonly mac?: string;
+  /** MTU, where the plugin tells it. */
   readonly mtu?: number;
   /** True on exactly one interface of a pod, absent on the others. */
   readonly default?: true;
+  /** Name resolution; empty if the plugin says nothing of it. */
   readonly dns: Dns;
+  /** What the device information file says. */
   readonly "device-info"?: unknown;
   /** Gateways of default routes. */
   readonly gateway?: readonly string[];
@@ -35,8 +41,11 @@ export interface NetworkStatus {
 
 /** An attachment, what it got, and what is known of its device. */
 export interface StatusSource {
+  /** Whose status it is. */
   readonly delegate: Pick<Delegate, "displayName" | "ifname" | "isDefault">;
+  /** Its result, as it is after the default routes were changed. */
   readonly result: Result;
+  /** What the device information file says. */
   readonly deviceInfo?: unknown;
 }
 

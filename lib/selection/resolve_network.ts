@@ -13,12 +13,15 @@ import { parseConf } from "../cni/conf.ts";
 import { CniError, ErrorCode, quote } from "../cni/error.ts";
 import type { AttachmentDefinition, DefinitionName } from "./delegate.ts";
 import { assertNotMultus } from "./delegate_conf.ts";
-import { isDefinitionName } from "./network_selection.ts";
+import { isDefinitionName } from "./network_names.ts";
 
 /** A network with its configuration, and the definition that it came from. */
 export interface ResolvedNetwork {
+  /** The configuration. */
   readonly list: NetConfList;
+  /** Absent if the configuration lay in a file. */
   readonly definition?: DefinitionName;
+  /** The resource that the definition names. */
   readonly resourceName?: string;
 }
 
@@ -43,7 +46,9 @@ export interface NetworkSources extends DefinitionSources {
 
 /** What a reference of the operator's is resolved with. */
 export interface ResolveOptions {
+  /** Where the definitions of networks of the operator are. */
   readonly multusNamespace: string;
+  /** Where to look. */
   readonly sources: NetworkSources;
   /** The key of the configuration that holds it, such as `clusterNetwork`. */
   readonly place: string;

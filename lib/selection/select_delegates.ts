@@ -34,6 +34,7 @@ import type { Warning } from "./selection_warnings.ts";
 
 /** The pod, and what the runtime said of it. */
 export interface SelectionRequest {
+  /** The pod with all its annotations. */
   readonly pod: Pick<PodIdentity, "namespace"> & {
     readonly annotations: Readonly<Record<string, string>>;
   };
@@ -45,7 +46,9 @@ export interface SelectionRequest {
 
 /** What the operator decided. The functions are called only when what they give is needed. */
 export interface SelectionPolicy extends IsolationPolicy {
+  /** Where definitions for default networks are. */
   readonly multusNamespace: string;
+  /** Namespaces whose pods get no `defaultNetworks`. */
   readonly systemNamespaces: readonly string[];
   /** `clusterNetwork`, or the first of `delegates`. */
   defaultNetwork(): Promise<ResolvedNetwork>;
@@ -65,7 +68,9 @@ export interface SelectionSources extends DefinitionSources {
 
 /** The delegates of a pod in the order of ADD, and what its owner should know. */
 export interface SelectedDelegates {
+  /** In the order of ADD. */
   readonly delegates: Delegate[];
+  /** In the order of the delegates. */
   readonly warnings: Warning[];
 }
 

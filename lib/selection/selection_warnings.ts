@@ -15,6 +15,7 @@ import type { NetworkSelection } from "./network_selection.ts";
 
 /** Something that the owner of a pod should know. */
 export interface Warning {
+  /** What kind it is, for the event. */
   readonly reason:
     | "RequestUnheard"
     | "PrefixMissing"
@@ -22,6 +23,7 @@ export interface Warning {
     | "InterfaceNameUnused";
   /** The display name of the network. */
   readonly network: string;
+  /** The interface. */
   readonly ifname: string;
   /** One sentence, with the place in the annotation where there is one. */
   readonly message: string;
