@@ -11,7 +11,7 @@
  * @module
  */
 
-import { type CmdArgs, type Env, readCmdArgs } from "./lib/cni/args.ts";
+import { type CmdArgs, readCmdArgs } from "./lib/cni/args.ts";
 import {
   CniError,
   ErrorCode,
@@ -47,15 +47,20 @@ import { askPatiently } from "./lib/wire/wait.ts";
 
 /** What the shim needs of its process. */
 export interface World {
+  /** The command line; empty when a runtime executes it. */
   readonly args: readonly string[];
   /** The name that the program was started by, without its directory. */
   readonly programName: string;
-  readonly env: Env;
+  /** Reads one variable of the environment. */
+  readonly env: (name: string) => string | undefined;
+  /** Where the configuration comes from. */
   readonly stdin: {
     readSync(buffer: Uint8Array): number | null;
     isTerminal(): boolean;
   };
+  /** Where the result goes, or the error. */
   readonly stdout: { writeSync(bytes: Uint8Array): number };
+  /** For a person at a terminal. */
   readonly stderr: { writeSync(bytes: Uint8Array): number };
 }
 
@@ -214,7 +219,7 @@ function decodeText(bytes: Uint8Array): string {
   }
 }
 
-function readEnv(env: Env): Record<string, string> {
+function readEnv(env: World["env"]): Record<string, string> {
   const read: Record<string, string> = {};
   for (const name of ENV_NAMES) {
     const value = env(name);

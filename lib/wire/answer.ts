@@ -7,7 +7,9 @@
 
 /** An HTTP answer, whole. */
 export interface Answer {
+  /** The status code. */
   readonly status: number;
+  /** The body as text. */
   readonly body: string;
 }
 

@@ -18,19 +18,25 @@ import { PROGRAM_VERSION } from "./program_version.ts";
 
 /** Nobody listens on the socket, now. */
 export class DaemonAbsentError extends Error {
+  /** The name of the class. */
   override readonly name = "DaemonAbsentError";
 }
 
 /** The connection ended before the whole answer was there. */
 export class ConnectionCutError extends Error {
+  /** The name of the class. */
   override readonly name = "ConnectionCutError";
 }
 
 /** A request to be sent. */
 export interface Question {
+  /** Where the daemon listens. */
   readonly socketPath: string;
+  /** The path that is asked for. */
   readonly route: string;
+  /** POST if not given. */
   readonly method?: "GET" | "POST";
+  /** Empty if not given. */
   readonly body?: string;
 }
 

@@ -23,15 +23,21 @@ export const TRACE_NAMES = ["TRACEPARENT", "TRACESTATE", "BAGGAGE"] as const;
 
 /** What a hot-plug controller asks for one interface. */
 export interface InterfaceAttributes {
+  /** Addresses, with or without prefix. */
   readonly ips?: readonly string[];
+  /** Hardware address. */
   readonly mac?: string;
+  /** An object, for `args.cni` of the configuration. */
   readonly "cni-args"?: unknown;
 }
 
-/** Body of a request: `config` is the base64 of the bytes that the runtime wrote to stdin. */
+/** Body of a request. */
 export interface CniRequest {
+  /** The CNI variables, and those of a trace. */
   readonly env: Readonly<Record<string, string>>;
+  /** The base64 of the bytes that the runtime wrote to stdin. */
   readonly config: string;
+  /** For the delegate route only. */
   readonly interfaceAttributes?: InterfaceAttributes;
 }
 

@@ -16,11 +16,15 @@ import {
 export interface ShimConf {
   /** Empty when the configuration has none. */
   readonly cniVersion: string;
+  /** The daemon's socket in `daemonSocketDir`. */
   readonly socketPath: string;
+  /** The spool directory in `cniDir`. */
   readonly spoolDir: string;
   /** `shimWaitSeconds`: how long an ADD waits for a daemon that is not there. */
   readonly addWaitMs: number;
+  /** The plugin type that the configuration is for. */
   readonly type: string;
+  /** What the plugin before gave; undefined when there is none. */
   readonly prevResult: unknown;
 }
 

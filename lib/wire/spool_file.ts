@@ -26,7 +26,9 @@ export const SPOOL_BYTES_MAX = 64 * 1024 * 1024;
 
 /** What an entry's name is made of. */
 export interface SpoolName {
+  /** The container's id, or the start of a long one. */
   readonly containerId: string;
+  /** Of the content, 32 hexadecimal digits. */
   readonly hash: string;
 }
 
