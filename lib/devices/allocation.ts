@@ -29,6 +29,7 @@ import {
 
 /** What has to be known of a pod to tell its devices. */
 export interface DevicePod extends PodName, ClaimingPod {
+  /** The checkpoint knows pods by it alone. */
   readonly uid: string;
   /**
    * Containers in the kubelet's order: restartable init containers, then containers. Others come after these. Without
@@ -55,6 +56,7 @@ export interface DeviceAllocator {
 
 /** Where devices are asked for. */
 export interface DeviceSources {
+  /** Asked first. */
   readonly podResourcesSocket: string;
   /** Read when there is no socket. */
   readonly checkpointFile: string;

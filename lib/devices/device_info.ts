@@ -19,7 +19,9 @@ export const DEVICE_INFO_DIR = "/var/run/k8s.cni.cncf.io/devinfo";
 export interface DeviceInfoKey {
   /** The delegate's name. */
   readonly network: string;
+  /** The sandbox, as the runtime calls it. */
   readonly containerId: string;
+  /** The interface inside the pod. */
   readonly ifname: string;
 }
 

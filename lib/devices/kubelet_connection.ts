@@ -20,10 +20,12 @@ export const CallStatus = {
 
 /** A call that the kubelet refused or did not answer; the message is the kubelet's. */
 export class KubeletCallError extends Error {
+  /** Tells this error from others by name. */
   override readonly name = "KubeletCallError";
   /** The gRPC status code. */
   readonly status: number;
 
+  /** Keeps the status and the words of the call. */
   constructor(status: number, message: string, options?: ErrorOptions) {
     super(message, options);
     this.status = status;

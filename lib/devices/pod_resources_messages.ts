@@ -9,7 +9,9 @@ import { type Field, readFields, readText, writeFields } from "./protobuf.ts";
 
 /** Devices of one resource that one container was given. A container may have several of these for one resource. */
 export interface ContainerDevices {
+  /** The container as the pod names it. */
   readonly containerName: string;
+  /** The resource as the device plugin names it, such as `intel.com/sriov`. */
   readonly resourceName: string;
   /** In no particular order: the kubelet keeps them in a hash map. */
   readonly deviceIds: readonly string[];
@@ -17,7 +19,9 @@ export interface ContainerDevices {
 
 /** What names a pod for the kubelet: it does not tell UIDs. */
 export interface PodName {
+  /** The pod's namespace. */
   readonly namespace: string;
+  /** The pod's own name. */
   readonly name: string;
 }
 

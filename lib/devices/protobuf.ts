@@ -8,6 +8,7 @@
 
 /** One field holding a string or a nested message, as it stands in its message. */
 export interface Field {
+  /** The number that the schema gives the field. */
   readonly number: number;
   /** A view into the message, not a copy. */
   readonly bytes: Uint8Array;

@@ -22,8 +22,11 @@ import {
 
 /** A pod on the node: devices by container, then by resource, containers in the order of the pod. */
 export interface KubeletPod {
+  /** The pod's namespace. */
   readonly namespace: string;
+  /** The pod's own name. */
   readonly name: string;
+  /** Device IDs by container and resource. */
   readonly containers: Readonly<
     Record<string, Readonly<Record<string, readonly string[]>>>
   >;
@@ -31,6 +34,7 @@ export interface KubeletPod {
 
 /** How the kubelet behaves. */
 export interface FakeKubeletOptions {
+  /** The pods at the start. */
   readonly pods?: readonly KubeletPod[];
   /** Kubelets before 1.27 have no Get ("missing"), those before 1.34 refuse it ("disabled"). */
   readonly get?: "served" | "disabled" | "missing";
@@ -42,14 +46,19 @@ export interface FakeKubeletOptions {
 
 /** What was asked of the kubelet so far. */
 export interface KubeletCounts {
+  /** Calls of Get that were let through. */
   get: number;
+  /** Calls of List that were let through. */
   list: number;
+  /** Calls that the rate limit kept out. */
   refused: number;
 }
 
 /** A kubelet that runs. */
 export interface FakeKubelet extends AsyncDisposable {
+  /** The path of the socket. */
   readonly socket: string;
+  /** Counted since the start. */
   readonly counts: Readonly<KubeletCounts>;
   /** Puts other pods in place. */
   setPods(pods: readonly KubeletPod[]): void;
