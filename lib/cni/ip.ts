@@ -26,26 +26,29 @@ const GROUPS = 8;
 
 /** Tells whether a text is an IP address. */
 export function isIp(text: string): boolean {
-  return familyOf(text) !== undefined;
+  return addressFamily(text) !== undefined;
 }
 
 /** Gives the family of an address, with or without prefix, or undefined if it is none. */
 export function familyOf(text: string): 4 | 6 | undefined {
-  if (text.includes("/")) return parseCidr(text)?.family;
-  if (text.length > IP_LENGTH_MAX) return undefined;
-  if (isIpv4(text)) return 4;
-  return isIpv6(text) ? 6 : undefined;
+  return text.includes("/") ? parseCidr(text)?.family : addressFamily(text);
 }
 
 /** Reads ADDRESS/PREFIX, or gives undefined if it is not that. */
 export function parseCidr(text: string): Cidr | undefined {
   const [address = "", prefix = "", ...rest] = text.split("/", 3);
-  if (rest.length > 0 || address.length > IP_LENGTH_MAX) return undefined;
-  const family = isIpv4(address) ? 4 : isIpv6(address) ? 6 : undefined;
-  if (family === undefined || !DECIMAL.test(prefix)) return undefined;
+  const family = addressFamily(address);
+  if (rest.length > 0 || family === undefined) return undefined;
+  if (!DECIMAL.test(prefix)) return undefined;
   const prefixLength = Number(prefix);
   if (prefixLength > (family === 4 ? 32 : 128)) return undefined;
   return { address, prefixLength, family };
+}
+
+function addressFamily(text: string): 4 | 6 | undefined {
+  if (text.length > IP_LENGTH_MAX) return undefined;
+  if (isIpv4(text)) return 4;
+  return isIpv6(text) ? 6 : undefined;
 }
 
 function isIpv4(text: string): boolean {

@@ -78,7 +78,8 @@ export function getMember(
 
 /**
  * Puts a value in the place of the one that stands under the key, or behind
- * the last member if none does.
+ * the last member if none does. White space around the value is dropped, so that
+ * setting it again changes nothing.
  *
  * @throws {SyntaxError} if the text is not a JSON object, or the value not JSON
  */
@@ -88,7 +89,7 @@ export function setMember(
   value: JsonText,
 ): JsonText {
   JSON.parse(value);
-  return edit(objectText, new Map([[key, value]]));
+  return edit(objectText, new Map([[key, value.trim()]]));
 }
 
 /**
