@@ -216,7 +216,8 @@ function toLongFlags(args: readonly string[]): string[] {
   const out: string[] = [];
   let isValue = false;
   for (const arg of args) {
-    const [, name = "", rest] = isValue ? [] : FLAG.exec(arg) ?? [];
+    const parts: readonly string[] = isValue ? [] : FLAG.exec(arg) ?? [];
+    const [, name = "", rest] = parts;
     const isFlag = name !== "" && name !== "h";
     out.push(isFlag ? `--${name}${rest ?? aloneValue(name)}` : arg);
     isValue = isFlag && rest === undefined && takesValue(name);
