@@ -22,6 +22,9 @@ import {
   setMember,
 } from "../cni/json_text.ts";
 import { DEFAULT_VERSION } from "../cni/version.ts";
+import { CHECKPOINT_FILE } from "../devices/checkpoint.ts";
+import { DEVICE_INFO_DIR } from "../devices/device_info.ts";
+import { POD_RESOURCES_SOCKET } from "../devices/pod_resources.ts";
 import { parseGlobalNamespaces } from "../selection/isolation.ts";
 import { DEFAULT_CNI_DIR, DEFAULT_SOCKET_DIR } from "../wire/places.ts";
 import {
@@ -88,6 +91,10 @@ export interface MultusConf {
   readonly logToStderr: boolean;
   readonly logOptions: LogOptions;
   readonly daemonSocketDir: string;
+  /** Time for one request, waiting included; only the daemon's configuration sets it. */
+  readonly requestTimeoutMs: number;
+  /** Time for one plugin; only the daemon's configuration sets it. */
+  readonly pluginTimeoutMs: number;
   /** The whole, unknown keys included, without what belongs to one request. */
   readonly text: JsonText;
   /** What was understood, but perhaps not as it was meant; for the log. */
@@ -124,9 +131,12 @@ export interface DaemonConf extends MultusConf {
   readonly perNodeCertificate?: PerNodeCertificate;
   readonly enablePprof: boolean;
   readonly cleanupConfigOnExit: boolean;
+  /** Where `delegate-exec` and `default-route` lie. */
+  readonly libexecDir: string;
+  readonly podResourcesSocket: string;
+  readonly deviceCheckpoint: string;
+  readonly deviceInfoDir: string;
   readonly logFormat: "text" | "json";
-  readonly requestTimeoutMs: number;
-  readonly pluginTimeoutMs: number;
   readonly shutdownTimeoutMs: number;
 }
 
@@ -158,6 +168,8 @@ const DEFAULT_NAME = "multus-cni-network";
 const DEFAULT_CONF_DIR = "/etc/cni/multus/net.d";
 const DEFAULT_BIN_DIR = "/opt/cni/bin";
 const DEFAULT_CNI_CONFIG_DIR = "/etc/cni/net.d";
+// Where the image and `multusctl install` put the two scripts.
+const DEFAULT_LIBEXEC_DIR = "/usr/libexec/multus";
 const DEFAULT_CERT_DIR = "/etc/cni/multus/certs";
 const DEFAULT_NAMESPACE = "kube-system";
 const DEFAULT_GLOBAL_NAMESPACES = "default";
@@ -261,7 +273,12 @@ export function parseDaemonConf(
   const document = text === fromFile.text
     ? fromFile
     : readDocument(text, source);
-  return { path, document, ...toMultusConf(document), ...daemonPart(document) };
+  return {
+    path,
+    document,
+    ...toMultusConf(document, timeouts(document.values)),
+    ...daemonPart(document),
+  };
 }
 
 /**
@@ -271,7 +288,7 @@ export function mergeConf(shim: ShimConf, daemon: DaemonConf): MultusConf {
   const known = merged.get(shim.document) ?? new WeakMap();
   merged.set(shim.document, known);
   const lasting: MultusConf = known.get(daemon.document) ??
-    toMultusConf(overlay(shim.document, daemon.document));
+    toMultusConf(overlay(shim.document, daemon.document), daemon);
   known.set(daemon.document, lasting);
   const { document: _, ...own } = shim;
   return { ...own, ...lasting };
@@ -391,7 +408,12 @@ async function readConfig(path: string, flags: DaemonFlags): Promise<string> {
   }
 }
 
-function toMultusConf({ text, values }: Document<MultusValues>): MultusConf {
+type Timeouts = Pick<MultusConf, "requestTimeoutMs" | "pluginTimeoutMs">;
+
+function toMultusConf(
+  { text, values }: Document<MultusValues>,
+  { requestTimeoutMs, pluginTimeoutMs }: Timeouts,
+): MultusConf {
   const { logLevel, warnings } = readLevel(values.logLevel);
   const delegates = values.delegates && getMember(text, "delegates");
   const { maxAge, maxSize, maxBackups, compress } = values.logOptions ?? {};
@@ -421,6 +443,8 @@ function toMultusConf({ text, values }: Document<MultusValues>): MultusConf {
       compress: compress ?? DEFAULT_LOG_OPTIONS.compress,
     },
     daemonSocketDir: filled(values.daemonSocketDir) ?? DEFAULT_SOCKET_DIR,
+    requestTimeoutMs,
+    pluginTimeoutMs,
     text,
     warnings,
     ...present({
@@ -450,8 +474,14 @@ function daemonPart({ values }: Document<DaemonValues>): DaemonPart {
     enablePprof: values.enablePprof ?? false,
     // A pod that starts while the daemon restarts must wait for its networks, not start without.
     cleanupConfigOnExit: values.cleanupConfigOnExit ?? false,
+    libexecDir: filled(values.libexecDir) ?? DEFAULT_LIBEXEC_DIR,
+    podResourcesSocket: filled(values.podResourcesSocket) ??
+      POD_RESOURCES_SOCKET,
+    deviceCheckpoint: filled(values.deviceCheckpoint) ?? CHECKPOINT_FILE,
+    deviceInfoDir: filled(values.deviceInfoDir) ?? DEVICE_INFO_DIR,
     logFormat: values.logFormat ?? "text",
-    ...timeouts(values),
+    shutdownTimeoutMs: 1_000 *
+      (values.shutdownTimeoutSeconds ?? SHUTDOWN_TIMEOUT_SECONDS),
     ...present({
       chrootDir: filled(values.chrootDir),
       metricsPort: values.metricsPort,
@@ -464,19 +494,12 @@ function daemonPart({ values }: Document<DaemonValues>): DaemonPart {
   };
 }
 
-function timeouts(
-  values: DaemonValues,
-): Pick<
-  DaemonConf,
-  "requestTimeoutMs" | "pluginTimeoutMs" | "shutdownTimeoutMs"
-> {
+function timeouts(values: DaemonValues): Timeouts {
   const request = values.requestTimeoutSeconds ?? REQUEST_TIMEOUT_SECONDS;
   const plugin = values.pluginTimeoutSeconds ?? request * PLUGIN_SHARE;
-  const shutdown = values.shutdownTimeoutSeconds ?? SHUTDOWN_TIMEOUT_SECONDS;
   return {
     requestTimeoutMs: request * 1_000,
     pluginTimeoutMs: Math.min(plugin, request) * 1_000,
-    shutdownTimeoutMs: shutdown * 1_000,
   };
 }
 

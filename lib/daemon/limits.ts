@@ -95,11 +95,11 @@ export interface Limits {
 export const WAITING_MAX = 1_000;
 
 /**
- * A plugin that is killed is gone in milliseconds; undoing four delegates takes a few seconds. A
- * caller that waits a little gets the reason (which plugin hung) instead of "time is up". Deadline
- * and grace together must stay below the runtime's own timeout.
+ * A plugin that is killed is gone in milliseconds, and undoing has this long at most. A caller that
+ * waits for it gets the reason (which plugin hung) instead of "time is up". Deadline and grace
+ * together must stay below the runtime's own timeout.
  */
-export const ABORT_GRACE_MS = 15_000;
+export const ABORT_GRACE_MS = 30_000;
 
 // CHECK is asked for by few runtimes and never in bulk.
 const CHECK_SLOTS = 2;
