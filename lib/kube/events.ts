@@ -1,0 +1,350 @@
+/**
+ * Events on pods, which is where people look first: best effort, a few a second at
+ * most, never in anybody's way. The same thing said again of the same pod raises the
+ * count of its event. When more is said than may be sent, what waits for one pod
+ * under one reason is said in one event.
+ *
+ * @module
+ */
+import type { Api, CallOptions } from "./api.ts";
+import { pause, until } from "./waiting.ts";
+import { startDeadline } from "./deadline.ts";
+import { ApiStatusError } from "./error.ts";
+import { EVENTS } from "./resource.ts";
+
+/** Whom an event is about. */
+export interface EventTarget {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** One thing to say about a pod. */
+export interface PodEvent {
+  readonly pod: EventTarget;
+  readonly type: "Normal" | "Warning";
+  /** One word, such as "AddedInterface". */
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Who says it, and how much may be said. */
+export interface EventRecorderOptions {
+  readonly api: Api;
+  /** The event's source: "multus". */
+  readonly component?: string;
+  readonly nodeName?: string;
+  /** Requests a second, in the long run. */
+  readonly perSecond?: number;
+  /** Requests that may come at once after a quiet time. */
+  readonly burst?: number;
+  /** What waits to be said at most. */
+  readonly waitingMax?: number;
+  readonly now?: () => number;
+}
+
+/** Says things. */
+export interface EventRecorder extends AsyncDisposable {
+  /** Takes an event and returns at once; never throws. */
+  post(event: PodEvent): void;
+  /** Events that wait. */
+  pending(): number;
+  /** Events that were given up. */
+  dropped(): number;
+  /** Waits until nothing waits. @throws the signal's reason */
+  drain(signal: AbortSignal): Promise<void>;
+}
+
+/** A pod has three events; a burst of eight pods is not delayed, and a storm is a trickle. */
+const PER_SECOND = 5;
+const BURST = 25;
+/** A node's worth of pods, with a few events each. */
+const WAITING_MAX = 1_000;
+/** Events sent that are remembered, to be counted up. */
+const SENT_MAX = 500;
+/** The Go client counts up within ten minutes, too. */
+const SENT_MS = 600_000;
+/** An event is news; after so many failures it is not any more. */
+const ATTEMPTS = 3;
+/** The API's limit for an event's text. */
+const MESSAGE_BYTES_MAX = 1_024;
+/** One request must not hold up the others for long. */
+const REQUEST_MS = 10_000;
+
+/** Starts a recorder. */
+export function createEventRecorder(
+  options: EventRecorderOptions,
+): EventRecorder {
+  const state = createState(options);
+  const stopping = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  const start = (): void => {
+    if (state.busy || stopping.signal.aborted) return;
+    state.busy = true;
+    running = work(options, state, stopping.signal);
+  };
+  return {
+    post: (event) => {
+      if (stopping.signal.aborted) return;
+      enqueue(state, event, options.waitingMax ?? WAITING_MAX);
+      start();
+    },
+    pending: () => state.waiting.size + (state.busy ? 1 : 0),
+    dropped: () => state.dropped,
+    drain: (signal) => until(running, signal),
+    [Symbol.asyncDispose]: async () => {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
+interface Waiting {
+  readonly event: PodEvent;
+  count: number;
+}
+
+interface Sent {
+  readonly name: string;
+  count: number;
+  at: number;
+}
+
+interface RecorderState {
+  readonly waiting: Map<string, Waiting>;
+  readonly sent: Map<string, Sent>;
+  readonly burst: number;
+  readonly perSecond: number;
+  readonly now: () => number;
+  tokens: number;
+  filledAt: number;
+  dropped: number;
+  busy: boolean;
+}
+
+function createState(options: EventRecorderOptions): RecorderState {
+  const { perSecond = PER_SECOND, burst = BURST, now = Date.now } = options;
+  return {
+    waiting: new Map(),
+    sent: new Map(),
+    burst,
+    perSecond,
+    now,
+    tokens: burst,
+    filledAt: now(),
+    dropped: 0,
+    busy: false,
+  };
+}
+
+/** The same event is the same key, whoever says it. */
+function keyOf({ pod, type, reason, message }: PodEvent): string {
+  return JSON.stringify([
+    pod.namespace,
+    pod.name,
+    pod.uid,
+    type,
+    reason,
+    message,
+  ]);
+}
+
+function enqueue(
+  state: RecorderState,
+  event: PodEvent,
+  waitingMax: number,
+): void {
+  const key = keyOf(event);
+  const present = state.waiting.get(key);
+  if (present !== undefined) {
+    present.count += 1;
+    return;
+  }
+  if (state.waiting.size >= waitingMax) {
+    const [oldest] = state.waiting.keys();
+    if (oldest !== undefined) state.waiting.delete(oldest);
+    state.dropped += 1;
+  }
+  state.waiting.set(key, { event, count: 1 });
+}
+
+/** Sends what waits, until nothing does. Never throws. */
+async function work(
+  options: EventRecorderOptions,
+  state: RecorderState,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    while (state.waiting.size > 0 && !signal.aborted) {
+      await pause(fillTokens(state), signal).catch(() => {});
+      if (signal.aborted) return;
+      state.tokens -= 1;
+      const batch = takeBatch(state);
+      if (batch !== undefined) await send(options, state, { batch, signal });
+    }
+  } finally {
+    // In the same step as the look at what waits, or an event would be left behind.
+    state.busy = false;
+  }
+}
+
+/** Fills up the tokens; returns how long to wait for one. */
+function fillTokens(state: RecorderState): number {
+  const at = state.now();
+  const filled = state.tokens +
+    (at - state.filledAt) * state.perSecond / 1000;
+  state.tokens = Math.min(state.burst, filled);
+  state.filledAt = at;
+  return state.tokens >= 1
+    ? 0
+    : Math.ceil((1 - state.tokens) * 1000 / state.perSecond);
+}
+
+/** The next event; when there are more than tokens, all that fits of its pod and reason in one. */
+function takeBatch(state: RecorderState): Waiting | undefined {
+  const [first] = state.waiting;
+  if (first === undefined) return undefined;
+  const [firstKey, { event, count }] = first;
+  const scarce = state.waiting.size > state.tokens + 1;
+  state.waiting.delete(firstKey);
+  if (!scarce) return { event, count };
+  let message = event.message;
+  for (const [key, other] of state.waiting) {
+    const { pod, reason, type } = other.event;
+    const joined = `${message}\n${other.event.message}`;
+    if (pod.uid !== event.pod.uid || reason !== event.reason) continue;
+    if (type !== event.type || bytesOf(joined) > MESSAGE_BYTES_MAX) continue;
+    message = joined;
+    state.waiting.delete(key);
+  }
+  return { event: { ...event, message }, count };
+}
+
+/** Sends one event, new or counted up; what fails is dropped and counted. */
+async function send(
+  options: EventRecorderOptions,
+  state: RecorderState,
+  { batch, signal }: { batch: Waiting; signal: AbortSignal },
+): Promise<void> {
+  using deadline = startDeadline(signal, REQUEST_MS);
+  const call = { signal: deadline.signal, attempts: ATTEMPTS };
+  const key = keyOf(batch.event);
+  const sent = state.sent.get(key);
+  try {
+    if (sent !== undefined && state.now() - sent.at < SENT_MS) {
+      sent.count += batch.count;
+      if (await countUp(options, state, { sent, batch, call })) return;
+    }
+    const name = eventName(batch.event.pod);
+    await create(options, state, { name, batch, call });
+    remember(state, key, { name, count: batch.count, at: state.now() });
+  } catch {
+    state.dropped += 1;
+  }
+}
+
+/** Raises the count of an event that was sent. Returns false when the server has forgotten it. */
+async function countUp(
+  { api }: EventRecorderOptions,
+  state: RecorderState,
+  { sent, batch, call }: { sent: Sent; batch: Waiting; call: CallOptions },
+): Promise<boolean> {
+  const { namespace } = batch.event.pod;
+  const patch = { count: sent.count, lastTimestamp: timestamp(state.now()) };
+  try {
+    await api.patch({ type: EVENTS, namespace, name: sent.name }, patch, call);
+    sent.at = state.now();
+    return true;
+  } catch (error) {
+    if (error instanceof ApiStatusError && error.status === NOT_FOUND) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+async function create(
+  options: EventRecorderOptions,
+  state: RecorderState,
+  { name, batch, call }: { name: string; batch: Waiting; call: CallOptions },
+): Promise<void> {
+  const { namespace } = batch.event.pod;
+  const body = toEvent(options, batch, { name, at: timestamp(state.now()) });
+  try {
+    await options.api.create({ type: EVENTS, namespace }, body, call);
+  } catch (error) {
+    // The name is ours alone: an earlier attempt got there, its answer did not come back.
+    const there = error instanceof ApiStatusError && error.status === CONFLICT;
+    if (!there) throw error;
+  }
+}
+
+const NOT_FOUND = 404;
+const CONFLICT = 409;
+
+function remember(state: RecorderState, key: string, sent: Sent): void {
+  state.sent.delete(key);
+  state.sent.set(key, sent);
+  if (state.sent.size <= SENT_MAX) return;
+  const [oldest] = state.sent.keys();
+  if (oldest !== undefined) state.sent.delete(oldest);
+}
+
+function toEvent(
+  { component = "multus", nodeName }: EventRecorderOptions,
+  { event, count }: Waiting,
+  { name, at }: { name: string; at: string },
+): unknown {
+  const { namespace, uid } = event.pod;
+  return {
+    apiVersion: "v1",
+    kind: "Event",
+    metadata: { name, namespace },
+    involvedObject: {
+      apiVersion: "v1",
+      kind: "Pod",
+      namespace,
+      name: event.pod.name,
+      uid,
+    },
+    type: event.type,
+    reason: event.reason,
+    message: shorten(event.message),
+    count,
+    firstTimestamp: at,
+    lastTimestamp: at,
+    source: nodeName === undefined
+      ? { component }
+      : { component, host: nodeName },
+    reportingComponent: component,
+    reportingInstance: nodeName ?? component,
+  };
+}
+
+/** Names have 253 characters at most, and the pod's may use them up. */
+const POD_NAME_CHARS_MAX = 230;
+
+function eventName(pod: EventTarget): string {
+  const random = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
+  const suffix = random.toString(16).padStart(16, "0");
+  return `${pod.name.slice(0, POD_NAME_CHARS_MAX)}.${suffix}`;
+}
+
+/** The API wants whole seconds here. */
+function timestamp(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
+const encoder = new TextEncoder();
+
+function bytesOf(text: string): number {
+  return encoder.encode(text).length;
+}
+
+/** Cuts a text to what the API takes, at a whole character. */
+function shorten(text: string): string {
+  if (bytesOf(text) <= MESSAGE_BYTES_MAX) return text;
+  const buffer = new Uint8Array(MESSAGE_BYTES_MAX - 3);
+  const { written } = encoder.encodeInto(text, buffer);
+  return `${new TextDecoder().decode(buffer.subarray(0, written))}...`;
+}
