@@ -21,6 +21,7 @@ export interface PluginCall {
   readonly path: string;
   /** Set in addition to what the process inherits. */
   readonly env: Readonly<Record<string, string>>;
+  /** The whole of its input. */
   readonly stdin: string;
   /** The plugin, and what it forked, is ended when this is aborted. */
   readonly signal: AbortSignal;
@@ -49,6 +50,7 @@ export interface Exec {
 
 /** A plugin's file is open for writing (ETXTBSY), as while it is being installed: worth another try. */
 export class PluginBusyError extends CniError {
+  /** For logs. */
   override readonly name = "PluginBusyError";
 
   /** Names the plugin by the last part of its path. */
@@ -63,8 +65,9 @@ export class PluginBusyError extends CniError {
 
 /** What an Exec may be told. */
 export interface DirectExecOptions {
-  /** The program `delegate-exec`, run as `delegate-exec end PID`; without it only the plugin itself can be ended, not what it forked. */
+  /** The program `delegate-exec`, run as `delegate-exec end PID`; without it only the plugin itself can be ended, not what it forked, but it is started faster. */
   readonly endDelegate?: string;
+  /** How much it may print, in bytes. */
   readonly stdoutBytesMax?: number;
   /** How much of the end of a plugin's standard error is kept, in bytes. */
   readonly stderrBytesMax?: number;
@@ -80,7 +83,11 @@ export interface DirectExecOptions {
 export function createDirectExec(options: DirectExecOptions): Exec {
   return {
     findInPath: (type, dirs) => findPlugin(type, { dirs, isExecutable }),
-    run: (call) => runPlugin(call, options),
+    run: (call) =>
+      runPlugin(call, {
+        ...options,
+        detached: options.endDelegate !== undefined,
+      }),
   };
 }
 
@@ -128,7 +135,10 @@ export function isExecutableFile(info: Deno.FileInfo): boolean {
  */
 export async function runPlugin(
   call: PluginCall & { readonly args?: readonly string[] },
-  options: DirectExecOptions & { readonly plugin?: string },
+  options: DirectExecOptions & {
+    readonly plugin?: string;
+    readonly detached?: boolean;
+  },
 ): Promise<PluginOutcome> {
   const plugin = options.plugin ?? call.path;
   try {

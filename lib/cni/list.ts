@@ -39,10 +39,13 @@ import {
 
 /** The one attachment that ADD, CHECK and DEL are about. */
 export interface AttachmentArgs {
+  /** CNI_CONTAINERID. */
   readonly containerId: string;
   /** May be empty for DEL. */
   readonly netns: string;
+  /** CNI_IFNAME. */
   readonly ifname: string;
+  /** CNI_ARGS. */
   readonly cniArgs: CniArgs;
   /** By capability, as JSON text. */
   readonly capabilityArgs: Readonly<Record<string, JsonText>>;
@@ -50,24 +53,33 @@ export interface AttachmentArgs {
 
 /** One run of one plugin, for logs and metrics. */
 export interface PluginEvent {
+  /** What it was told to do. */
   readonly command: Command;
+  /** Which plugin. */
   readonly type: string;
+  /** CNI_IFNAME. */
   readonly ifname: string;
+  /** The name of the list. */
   readonly network: string;
+  /** How long it took, finding it included. */
   readonly durationMs: number;
+  /** Why it failed. */
   readonly error?: CniError;
 }
 
 /** What a list runs with. */
 export interface Runtime {
+  /** Finds and runs plugins. */
   readonly exec: Exec;
   /** CNI_PATH, the extra directory first. */
   readonly pluginDirs: readonly string[];
+  /** Keeps results from ADD to DEL. */
   readonly cache: ResultCache;
   /** How long one plugin may take, waiting for its file included. */
   readonly pluginTimeoutMs: number;
   /** For the plugins, besides the CNI variables: TRACEPARENT, TRACESTATE, BAGGAGE. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Hears of each run when it is over. */
   readonly onPlugin?: (event: PluginEvent) => void;
   /** Hears of a damaged cache that a DEL or GC went on without. */
   readonly onCacheDamage?: (error: CniError) => void;
@@ -75,13 +87,17 @@ export interface Runtime {
 
 /** Which attachment, and until when. */
 export interface AttachmentOptions {
+  /** Which one. */
   readonly attachment: AttachmentArgs;
+  /** Ends the plugin that runs, and with it the command. */
   readonly signal: AbortSignal;
 }
 
 /** An attachment that GC keeps, spelled as on the wire. */
 export interface ValidAttachment {
+  /** CNI_CONTAINERID of the ADD. */
   readonly containerID: string;
+  /** CNI_IFNAME of the ADD. */
   readonly ifname: string;
 }
 

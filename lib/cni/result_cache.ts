@@ -19,14 +19,19 @@ import { getMember, type JsonText, readMembers } from "./json_text.ts";
 
 /** What one attachment is called. */
 export interface AttachmentKey {
+  /** The name of the list. */
   readonly networkName: string;
+  /** CNI_CONTAINERID. */
   readonly containerId: string;
+  /** CNI_IFNAME. */
   readonly ifname: string;
 }
 
 /** One attachment as it was added. */
 export interface CachedAttachment extends AttachmentKey {
+  /** CNI_NETNS; empty when there was none. */
   readonly netns: string;
+  /** CNI_ARGS. */
   readonly cniArgs: CniArgs;
   /** Values as JSON text. */
   readonly capabilityArgs: Readonly<Record<string, JsonText>>;
@@ -38,14 +43,24 @@ export interface CachedAttachment extends AttachmentKey {
 
 /** A file in the cache that nobody can make sense of. */
 export interface UnreadableAttachment {
+  /** The file. */
   readonly path: string;
+  /** What is wrong with it. */
   readonly reason: string;
 }
 
 /** What the cache holds. */
 export interface CachedAttachments {
+  /** Those that can be read. */
   readonly attachments: readonly CachedAttachment[];
+  /** Those that cannot. */
   readonly unreadable: readonly UnreadableAttachment[];
+}
+
+/** Which attachments are wanted. */
+export interface CacheFilter {
+  readonly networkName?: string;
+  readonly containerId?: string;
 }
 
 /** The cache of one state directory. */
@@ -68,8 +83,8 @@ export interface ResultCache {
    * @throws {CniError} 5 when it cannot be removed
    */
   remove(key: AttachmentKey): Promise<void>;
-  /** All of them, or those of one network. */
-  list(options?: { readonly networkName?: string }): Promise<CachedAttachments>;
+  /** All of them, or those of one network or container. */
+  list(options?: CacheFilter): Promise<CachedAttachments>;
 }
 
 const KIND = "cniCacheV1";
@@ -91,7 +106,7 @@ export function createResultCache(cacheDir: string): ResultCache {
     remove: async (key) => {
       if (isWritable(key)) await remove(pathOf(key));
     },
-    list: (options) => list(dir, options?.networkName),
+    list: (options) => list(dir, options ?? {}),
   };
 }
 
@@ -176,23 +191,25 @@ async function remove(path: string): Promise<void> {
 
 async function list(
   dir: string,
-  networkName: string | undefined,
+  { networkName, containerId }: CacheFilter,
 ): Promise<CachedAttachments> {
   const attachments: CachedAttachment[] = [];
   const unreadable: UnreadableAttachment[] = [];
   for (const name of await namesIn(dir)) {
-    // A network's name may be the beginning of another's, so this only spares reading.
-    if (networkName !== undefined && !name.startsWith(`${networkName}-`)) {
-      continue;
-    }
+    // A name may be part of another, so this only spares reading.
+    const isOther =
+      !name.startsWith(networkName === undefined ? "" : `${networkName}-`) ||
+      !name.includes(containerId === undefined ? "" : `-${containerId}-`);
+    if (isOther) continue;
     const path = `${dir}/${name}`;
     try {
       const text = await readText(path);
       if (text === undefined) continue; // Removed meanwhile.
       const attachment = readAttachment(text, undefined);
-      if (networkName === undefined || attachment.networkName === networkName) {
-        attachments.push(attachment);
-      }
+      const isWanted =
+        attachment.networkName === (networkName ?? attachment.networkName) &&
+        attachment.containerId === (containerId ?? attachment.containerId);
+      if (isWanted) attachments.push(attachment);
     } catch (error) {
       unreadable.push({ path, reason: reasonOf(error) });
     }

@@ -24,6 +24,7 @@ export interface HostRootExecOptions {
   readonly hostRoot: string;
   /** The installed script, which has the same root written into it. */
   readonly delegateExec: string;
+  /** How much a plugin may print, in bytes. */
   readonly stdoutBytesMax?: number;
   /** How much of the end of a plugin's standard error is kept, in bytes. */
   readonly stderrBytesMax?: number;
