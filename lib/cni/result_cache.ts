@@ -102,7 +102,8 @@ export function createResultCache(cacheDir: string): ResultCache {
   return {
     read: async (key) =>
       isWritable(key) ? await read(pathOf(key), key) : undefined,
-    write: (attachment) => write(pathOf(attachment), { dir, attachment }),
+    write: async (attachment) =>
+      await write(pathOf(attachment), { dir, attachment }),
     remove: async (key) => {
       if (isWritable(key)) await remove(pathOf(key));
     },
