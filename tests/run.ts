@@ -6,6 +6,9 @@
  * Arguments: paths of test files; without any, all of them. What follows
  * `--` goes to `deno test`.
  */
+import { bundleAll } from "../deployments/build.ts";
+import { canIsolate, INSIDE, isolated } from "./isolation.ts";
+import { BUNDLES } from "./node.ts";
 import { ensurePrerequisites, TESTING } from "./prerequisites.ts";
 
 const encoder = new TextEncoder();
@@ -45,20 +48,48 @@ function readCounts(xml: string): Counts {
   return { passed: tests - failed - skipped, failed, skipped };
 }
 
+/** Loads all modules while the network is there: inside the node of our own there is none. */
+async function loadModules(args: readonly string[]): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "--quiet", "--no-run", ...args],
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return success;
+}
+
 async function runTests(
   args: readonly string[],
-  report: string,
+  options: { report: string; bundles: string },
 ): Promise<boolean> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "test",
-      "--quiet",
-      "--no-prompt",
-      "--parallel",
-      ...TEST_FLAGS,
-      `--junit-path=${report}`,
-      ...args,
-    ],
+  const command = [
+    Deno.execPath(),
+    "test",
+    "--quiet",
+    "--no-prompt",
+    "--no-check",
+    "--parallel",
+    "--shuffle",
+    ...TEST_FLAGS,
+    `--junit-path=${options.report}`,
+    ...args,
+  ];
+  const isIsolated = await canIsolate();
+  if (!isIsolated) {
+    say(
+      "Not root, and no user namespaces: tests of real interfaces are skipped",
+    );
+  }
+  const [program, ...rest] = isIsolated
+    ? isolated(command)
+    : command as [string, ...string[]];
+  const child = new Deno.Command(program, {
+    args: rest,
+    env: {
+      [BUNDLES]: options.bundles,
+      ...(isIsolated ? { [INSIDE]: "tests" } : {}),
+    },
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
@@ -77,12 +108,15 @@ async function main(args: readonly string[]): Promise<number> {
     );
     return 2;
   }
-  const report = await Deno.makeTempFile({
-    prefix: "multus-tests-",
-    suffix: ".xml",
-  });
+  const bundles = await Deno.makeTempDir({ prefix: "multus-tests-" });
+  const report = `${bundles}/report.xml`;
   try {
-    const success = await runTests(args, report);
+    await bundleAll(bundles, () => {});
+    if (!await loadModules(args)) {
+      say("0 passed, 1 failed");
+      return 1;
+    }
+    const success = await runTests(args, { report, bundles });
     const counts = readCounts(await Deno.readTextFile(report));
     const strict = Deno.env.get("CI") === "true";
     if (strict && counts.skipped > 0) {
@@ -96,7 +130,7 @@ async function main(args: readonly string[]): Promise<number> {
     say(`${counts.passed} passed, ${failed} failed${skipped}`);
     return failed === 0 && counts.passed > 0 ? 0 : 1;
   } finally {
-    await Deno.remove(report);
+    await Deno.remove(bundles, { recursive: true });
   }
 }
 

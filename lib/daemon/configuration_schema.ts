@@ -132,6 +132,10 @@ const daemonMembers = {
   enablePprof: flag,
   // From here on, keys that only this daemon knows.
   cleanupConfigOnExit: flag,
+  libexecDir: text,
+  podResourcesSocket: text,
+  deviceCheckpoint: text,
+  deviceInfoDir: text,
   metricsBindAddress: text,
   logFormat: z.optional(z.enum(["text", "json"], '"text" or "json"')),
   addConcurrency: whole(1, CONCURRENCY_MAX),

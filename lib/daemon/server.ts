@@ -11,6 +11,13 @@ import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
 import { getMember } from "../cni/json_text.ts";
 import { formatResult, type Result } from "../cni/result.ts";
 import { DEFAULT_VERSION, LATEST_VERSION } from "../cni/version.ts";
+import {
+  ApiStatusError,
+  ApiUnavailableError,
+  CredentialsError,
+  PodNotFoundError,
+  PodReplacedError,
+} from "../kube/error.ts";
 import type { Log } from "../log.ts";
 import { encodeResult } from "../wire/answer.ts";
 import { socketPathIn } from "../wire/places.ts";
@@ -20,6 +27,7 @@ import {
   decodeConfig,
   decodeRequest,
   DELEGATE_ROUTE,
+  encodeConfig,
   type InterfaceAttributes,
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
@@ -36,6 +44,60 @@ export interface Call {
   readonly attributes?: InterfaceAttributes;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
+}
+
+/** The request that brings this call again, for keeping it. */
+export function toRequest({ args, attributes }: Call): CniRequest {
+  return {
+    env: {
+      CNI_COMMAND: args.command,
+      CNI_CONTAINERID: args.containerId,
+      CNI_NETNS: args.netns,
+      CNI_IFNAME: args.ifname,
+      CNI_ARGS: args.args,
+      CNI_PATH: args.path,
+    },
+    config: encodeConfig(new TextEncoder().encode(args.stdin)),
+    ...(attributes === undefined ? {} : { interfaceAttributes: attributes }),
+  };
+}
+
+/**
+ * The call that a request is; `signal` is aborted when its client goes away.
+ *
+ * @throws {CniError} 4 or 6 when it is none.
+ */
+export function toCall(request: CniRequest, signal: AbortSignal): Call {
+  const stdin = orUnreadable(() => decodeConfig(request));
+  const env = (name: string): string | undefined =>
+    Object.hasOwn(request.env, name) ? request.env[name] : undefined;
+  const trace: Record<string, string> = {};
+  for (const name of TRACE_NAMES) {
+    const value = env(name);
+    if (value !== undefined) trace[name] = value;
+  }
+  return {
+    id: crypto.randomUUID().slice(0, 8),
+    args: readCmdArgs(env, stdin),
+    trace,
+    signal,
+    ...(request.interfaceAttributes === undefined
+      ? {}
+      : { attributes: request.interfaceAttributes }),
+  };
+}
+
+function orUnreadable<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CniError(
+      ErrorCode.decodingFailure,
+      `Cannot read the request: ${reason}`,
+      { cause },
+    );
+  }
 }
 
 /** What the server asks: each answers with a result for ADD, with nothing for the others. */
@@ -94,42 +156,6 @@ async function readBody(request: Request): Promise<string> {
   return await new Blob(chunks as BlobPart[]).text();
 }
 
-function decodeCall(
-  text: string,
-  signal: AbortSignal,
-): { call: Call; request: CniRequest } {
-  let request: CniRequest;
-  let stdin: string;
-  try {
-    request = decodeRequest(text);
-    stdin = decodeConfig(request);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CniError(
-      ErrorCode.decodingFailure,
-      `Cannot read the request: ${reason}`,
-      { cause },
-    );
-  }
-  const env = (name: string): string | undefined =>
-    Object.hasOwn(request.env, name) ? request.env[name] : undefined;
-  const trace: Record<string, string> = {};
-  for (const name of TRACE_NAMES) {
-    const value = env(name);
-    if (value !== undefined) trace[name] = value;
-  }
-  const call: Call = {
-    id: crypto.randomUUID().slice(0, 8),
-    args: readCmdArgs(env, stdin),
-    trace,
-    signal,
-    ...(request.interfaceAttributes === undefined
-      ? {}
-      : { attributes: request.interfaceAttributes }),
-  };
-  return { call, request };
-}
-
 /** The version of the configuration in `stdin`, for the error about it; whatever stands there instead is no reason for a second error. */
 function versionOf(stdin: string): string {
   try {
@@ -142,8 +168,34 @@ function versionOf(stdin: string): string {
   }
 }
 
+/**
+ * What the other rooms throw, as CNI errors: what may work later is "try again
+ * later", so that a runtime does not take a pod for broken while the API
+ * server restarts.
+ */
+function toCniError(error: unknown): unknown {
+  if (error instanceof ApiUnavailableError) {
+    return new CniError(ErrorCode.tryAgainLater, error.message, {
+      cause: error,
+    });
+  }
+  if (error instanceof PodNotFoundError || error instanceof PodReplacedError) {
+    return new CniError(ErrorCode.unknownContainer, error.message, {
+      cause: error,
+    });
+  }
+  if (error instanceof ApiStatusError || error instanceof CredentialsError) {
+    return new CniError(ErrorCode.tryAgainLater, error.message, {
+      cause: error,
+    });
+  }
+  return error;
+}
+
 function errorResponse(error: unknown, version: string): Response {
-  return Response.json(toErrorDocument(error, version), { status: 400 });
+  return Response.json(toErrorDocument(toCniError(error), version), {
+    status: 400,
+  });
 }
 
 async function answerCall(
@@ -162,7 +214,11 @@ async function answerCall(
   let version = DEFAULT_VERSION;
   let command = "";
   try {
-    const { call } = decodeCall(await readBody(request), request.signal);
+    const text = await readBody(request);
+    const call = toCall(
+      orUnreadable(() => decodeRequest(text)),
+      request.signal,
+    );
     command = call.args.command;
     version = versionOf(call.args.stdin);
     const answer = route === DELEGATE_ROUTE

@@ -1,0 +1,353 @@
+/**
+ * Making and undoing the attachments of one container: runs the delegates of
+ * a record, keeps the record true while it does, and changes default routes.
+ * Which delegates there are was decided before (`lib/selection`); when an
+ * attachment is undone, and what an error means for the runtime, is the
+ * business of the operations.
+ *
+ * Needs what the plugins' Exec, the result cache, records and the default-route script need.
+ */
+import type { CniArgs } from "../cni/args.ts";
+import { parseConf } from "../cni/conf.ts";
+import { CniError, ErrorCode, quote } from "../cni/error.ts";
+import {
+  addNetworkList,
+  type AttachmentArgs,
+  checkNetworkList,
+  delNetworkList,
+  type Runtime,
+} from "../cni/list.ts";
+import type { Result } from "../cni/result.ts";
+import { formatResult } from "../cni/result.ts";
+import { supportsCommand } from "../cni/version.ts";
+import type { DeviceInfoFiles, DeviceInfoKey } from "../devices/device_info.ts";
+import type { DefaultRoutes } from "../host/default_routes.ts";
+import { buildCapabilityArgs } from "../selection/capability_args.ts";
+import { buildCniArgs } from "../selection/cni_args.ts";
+import { changeDefaultRoutes } from "../selection/default_route.ts";
+import type { Delegate, PodIdentity } from "../selection/delegate.ts";
+import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
+import type { NewAttachment, RecordHandle } from "./records.ts";
+
+/** What attachments are made with. */
+export interface AttachmentTools {
+  readonly runtime: Runtime;
+  readonly defaultRoutes: DefaultRoutes;
+  readonly deviceInfo: DeviceInfoFiles;
+}
+
+/** The container that attachments belong to. */
+export interface ContainerArgs {
+  readonly containerId: string;
+  readonly netns: string;
+  /** What the runtime passed; for a record that does not hold its own. */
+  readonly cniArgs: CniArgs;
+}
+
+/** A delegate as it is written down before it runs. */
+export function toRecorded(
+  delegate: Delegate,
+  pod: PodIdentity,
+  runtimeArgs: CniArgs,
+): NewAttachment {
+  const { selection, defaultRoute } = delegate;
+  return {
+    config: delegate.list.text,
+    name: delegate.displayName,
+    ifname: delegate.ifname,
+    isDefault: delegate.isDefault,
+    source: delegate.source,
+    cniArgs: buildCniArgs(pod, delegate, runtimeArgs),
+    capabilityArgs: buildCapabilityArgs(delegate),
+    isFilterV4Gateway: defaultRoute.v4.kind === "lose",
+    isFilterV6Gateway: defaultRoute.v6.kind === "lose",
+    ...present({
+      definition: delegate.definition,
+      macRequest: selection?.mac,
+      ipRequest: selection?.ips,
+      gatewayRequest: selection?.defaultRoute,
+      deviceId: delegate.deviceId,
+      resourceName: delegate.resourceName,
+      deviceInfoFile: delegate.deviceInfoFile,
+    }),
+  };
+}
+
+/** The members that are there: an optional property is absent, never `undefined`. */
+function present<T extends object>(
+  members: T,
+): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(members).filter(([, value]) =>
+    value !== undefined
+  );
+  return Object.fromEntries(entries) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/** What the plugins of a recorded attachment are told. */
+function argsOf(
+  container: ContainerArgs,
+  attachment: RecordedAttachment,
+): AttachmentArgs {
+  return {
+    containerId: container.containerId,
+    netns: container.netns,
+    ifname: attachment.ifname,
+    cniArgs: attachment.cniArgs ?? container.cniArgs,
+    capabilityArgs: attachment.capabilityArgs ?? {},
+  };
+}
+
+/** `error` with the network and the interface that it is about in front. */
+function about(
+  verb: string,
+  attachment: RecordedAttachment,
+  error: unknown,
+): CniError {
+  const preposition = verb === "attach" ? "as" : "from";
+  const subject = `Cannot ${verb} ${
+    quote(attachment.name)
+  } ${preposition} ${attachment.ifname}`;
+  if (error instanceof CniError) {
+    return new CniError(error.code, `${subject}: ${error.message}`, {
+      details: error.details,
+      cause: error,
+    });
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  const code = isTimeout(error) ? ErrorCode.tryAgainLater : ErrorCode.internal;
+  return new CniError(code, `${subject}: ${reason}`, { cause: error });
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException &&
+    (error.name === "TimeoutError" || error.name === "AbortError");
+}
+
+/**
+ * Runs the ADD of each attachment in `range` of a record, in order, then puts
+ * the default routes right. The state of each is in the record before and
+ * after its plugins run.
+ *
+ * @throws {CniError} of the first that fails, with network and interface named; what was begun stays for {@link detachAll}.
+ */
+export async function attachAll(
+  handle: RecordHandle,
+  tools: AttachmentTools,
+  options: {
+    delegates: readonly Delegate[];
+    container: ContainerArgs;
+    first: number;
+    signal: AbortSignal;
+  },
+): Promise<Result[]> {
+  const { container, signal } = options;
+  const results: Result[] = [];
+  for (const offset of options.delegates.keys()) {
+    const index = options.first + offset;
+    const attachment = attachmentAt(handle.record, index);
+    await handle.update(index, { state: "begun" });
+    try {
+      await provideDevice(tools.deviceInfo, container, attachment);
+      const result = await addNetworkList(
+        tools.runtime,
+        parseConf(attachment.config),
+        {
+          attachment: argsOf(container, attachment),
+          signal,
+        },
+      );
+      results.push(result);
+    } catch (error) {
+      throw about("attach", attachment, error);
+    }
+    await handle.update(index, {
+      state: "done",
+      result: results.at(-1) as Result,
+    });
+  }
+  return await changeRoutes(handle, tools, { ...options, results });
+}
+
+/** Puts what the device plugin said of the attachment's device where the plugins look for it. */
+async function provideDevice(
+  deviceInfo: DeviceInfoFiles,
+  container: ContainerArgs,
+  attachment: RecordedAttachment,
+): Promise<void> {
+  const { deviceId, resourceName, deviceInfoFile } = attachment;
+  if (
+    deviceId === undefined || resourceName === undefined ||
+    deviceInfoFile === undefined
+  ) return;
+  await deviceInfo.provide(deviceInfoKey(container.containerId, attachment), {
+    resourceName,
+    deviceId,
+  });
+}
+
+function attachmentAt(
+  record: AttachmentRecord,
+  index: number,
+): RecordedAttachment {
+  const attachment = record.attachments[index];
+  if (attachment === undefined) {
+    throw new RangeError(
+      `Record of ${record.containerId} has no attachment ${index}`,
+    );
+  }
+  return attachment;
+}
+
+/** Makes kernel, records and cached results agree about default routes. */
+async function changeRoutes(
+  handle: RecordHandle,
+  tools: AttachmentTools,
+  options: {
+    delegates: readonly Delegate[];
+    container: ContainerArgs;
+    first: number;
+    results: readonly Result[];
+    signal: AbortSignal;
+  },
+): Promise<Result[]> {
+  const { delegates, container, first, results, signal } = options;
+  const routed = delegates.map((delegate, index) => ({
+    ifname: delegate.ifname,
+    defaultRoute: delegate.defaultRoute,
+    result: results[index] ?? { interfaces: [], ips: [], routes: [] },
+  }));
+  const changes = changeDefaultRoutes(routed);
+  for (const step of changes.steps) {
+    const { ifname, family } = step;
+    if (step.action === "del") {
+      await tools.defaultRoutes.remove(container.netns, ifname, family, {
+        signal,
+      });
+    } else {
+      await tools.defaultRoutes.add(
+        container.netns,
+        ifname,
+        family,
+        step.gateway,
+        { signal },
+      );
+    }
+  }
+  for (const [index, result] of changes.results.entries()) {
+    if (JSON.stringify(result) === JSON.stringify(results[index])) continue;
+    await keepResult(tools.runtime, {
+      attachment: attachmentAt(handle.record, first + index),
+      container,
+      result,
+    });
+    await handle.update(first + index, { state: "done", result });
+  }
+  return [...changes.results];
+}
+
+/** Puts a changed result into libcni's cache, where CHECK and DEL of the plugins take it from. */
+async function keepResult(
+  runtime: Runtime,
+  changed: {
+    attachment: RecordedAttachment;
+    container: ContainerArgs;
+    result: Result;
+  },
+): Promise<void> {
+  const list = parseConf(changed.attachment.config);
+  const key = {
+    networkName: list.name,
+    containerId: changed.container.containerId,
+    ifname: changed.attachment.ifname,
+  };
+  const cached = await runtime.cache.read(key);
+  if (cached === undefined) return;
+  await runtime.cache.write({
+    ...cached,
+    result: JSON.stringify(formatResult(changed.result, list.cniVersion)),
+  });
+}
+
+/** An attachment that could not be undone, and why. */
+export interface DetachFailure {
+  readonly attachment: RecordedAttachment;
+  readonly error: CniError;
+}
+
+/** Whether an attachment may have left something behind. */
+export function isBegun(attachment: RecordedAttachment): boolean {
+  return attachment.state === "begun" || attachment.state === "done";
+}
+
+/**
+ * Undoes what was begun in a record, from `from` up to before `to`, the last first; one that fails does not
+ * keep the others from being undone, and is returned.
+ */
+export async function detachAll(
+  handle: RecordHandle,
+  tools: AttachmentTools,
+  options: {
+    container: ContainerArgs;
+    from?: number;
+    to?: number;
+    signal: AbortSignal;
+  },
+): Promise<DetachFailure[]> {
+  const { container, from = 0, signal } = options;
+  const to = options.to ?? handle.record.attachments.length;
+  const failures: DetachFailure[] = [];
+  for (let index = to - 1; index >= from; index--) {
+    const attachment = attachmentAt(handle.record, index);
+    if (!isBegun(attachment)) continue;
+    try {
+      await delNetworkList(tools.runtime, parseConf(attachment.config), {
+        attachment: argsOf(container, attachment),
+        signal,
+      });
+      if (attachment.deviceInfoFile !== undefined) {
+        await tools.deviceInfo.remove(
+          deviceInfoKey(container.containerId, attachment),
+        );
+      }
+      await handle.update(index, { state: "undone" });
+    } catch (error) {
+      failures.push({ attachment, error: about("detach", attachment, error) });
+    }
+  }
+  return failures;
+}
+
+/** Which device information file is an attachment's own. */
+export function deviceInfoKey(
+  containerId: string,
+  attachment: { readonly name: string; readonly ifname: string },
+): DeviceInfoKey {
+  return { network: attachment.name, containerId, ifname: attachment.ifname };
+}
+
+/**
+ * Checks the attachments of a record in order; those whose version has no CHECK are passed over.
+ *
+ * @throws {CniError} of the first that is not as it should be.
+ */
+export async function checkAll(
+  record: AttachmentRecord,
+  tools: AttachmentTools,
+  options: { container: ContainerArgs; signal: AbortSignal },
+): Promise<void> {
+  for (const attachment of record.attachments) {
+    if (attachment.state !== "done") continue;
+    const list = parseConf(attachment.config);
+    if (!supportsCommand("CHECK", list.cniVersion)) continue;
+    try {
+      await checkNetworkList(tools.runtime, list, {
+        attachment: argsOf(options.container, attachment),
+        signal: options.signal,
+      });
+    } catch (error) {
+      throw about("check", attachment, error);
+    }
+  }
+}

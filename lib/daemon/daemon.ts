@@ -1,0 +1,291 @@
+/**
+ * Puts the daemon together from its configuration: what plugins run with, the
+ * link to the cluster, records, lanes, the socket; and takes it apart in the
+ * reverse order. Each part is in a module of its own; here they meet.
+ *
+ * Needs the permissions of `multus-daemon` in `lib/grants.ts`.
+ */
+import { createDirectExec, type Exec } from "../cni/exec.ts";
+import type { PluginEvent, Runtime } from "../cni/list.ts";
+import { createResultCache } from "../cni/result_cache.ts";
+import type { ClaimReader } from "../devices/resource_claims.ts";
+import { createDeviceAllocator } from "../devices/allocation.ts";
+import { createDeviceInfoFiles } from "../devices/device_info.ts";
+import { createDefaultRoutes } from "../host/default_routes.ts";
+import { createHostRootExec } from "../host/host_root_exec.ts";
+import type { Cluster } from "../kube/cluster.ts";
+import { createLog, type Log, type LogSetup } from "../log.ts";
+import { readBootId } from "./boot_id.ts";
+import { createClusterLinks, NODE_NAME_ENV } from "./cluster_link.ts";
+import {
+  type DaemonConf,
+  loadDaemonConf,
+  mergeConf,
+  type MultusConf,
+  parseShimConf,
+} from "./configuration.ts";
+import type { DaemonFlags } from "./daemon_flags.ts";
+import { createDispatch } from "./dispatch.ts";
+import { createLimits } from "./limits.ts";
+import type { OperationParts } from "./operations.ts";
+import { createPublisher } from "./publisher.ts";
+import { createReadiness, type Readiness, waitForFile } from "./readiness.ts";
+import { reconcile } from "./reconcile.ts";
+import { createRecords } from "./records.ts";
+import {
+  type Call,
+  createHandler,
+  type Operations,
+  type Served,
+  serveSocket,
+} from "./server.ts";
+import { defaultAddSlots, readMachine } from "./slots.ts";
+import { createSpool } from "./spool.ts";
+import { startSpoolWorker } from "./spool_worker.ts";
+import { spoolDirIn } from "../wire/places.ts";
+
+/** What the daemon needs of its process. */
+export interface DaemonSurroundings {
+  readonly env: (name: string) => string | undefined;
+  readonly stderr: (text: string) => void;
+}
+
+/** A daemon that serves. */
+export interface Daemon extends AsyncDisposable {
+  /** Reads the configuration again: the log's level is changed at once, the rest with the next start. */
+  reload(flags: DaemonFlags): Promise<void>;
+}
+
+/** Plugins in the host root when there is one, else in this root. */
+function createExec(conf: DaemonConf): Exec {
+  const delegateExec = `${conf.libexecDir}/delegate-exec`;
+  return conf.chrootDir === undefined
+    ? createDirectExec({ endDelegate: delegateExec })
+    : createHostRootExec({ hostRoot: conf.chrootDir, delegateExec });
+}
+
+function logPlugin(log: Log, call: Call, event: PluginEvent): void {
+  const fields = {
+    request: call.id,
+    container: call.args.containerId,
+    network: event.network,
+    interface: event.ifname,
+    plugin: event.type,
+    durationMs: Math.round(event.durationMs),
+  };
+  if (event.error === undefined) {
+    log.debug(`Plugin ${event.type} did ${event.command}`, fields);
+  } else log.verbose(event.error.message, fields);
+}
+
+/** What a request's plugins run with: the extra directory first, each directory once. */
+function runtimeFor(
+  exec: Exec,
+  conf: MultusConf,
+  options: { call: Call; log: Log },
+): Runtime {
+  const { call, log } = options;
+  const dirs = [conf.binDir, ...call.args.path.split(":")].filter((dir) =>
+    dir !== ""
+  );
+  return {
+    exec,
+    pluginDirs: [...new Set(dirs)],
+    cache: createResultCache(conf.cniDir),
+    pluginTimeoutMs: conf.pluginTimeoutMs,
+    env: call.trace,
+    onPlugin: (event) => logPlugin(log, call, event),
+    onCacheDamage: (error) =>
+      log.error(error.message, {
+        request: call.id,
+        container: call.args.containerId,
+      }),
+  };
+}
+
+function logServed(log: Log, served: Served): void {
+  if (served.command === undefined) return;
+  const durationMs = Math.round(served.durationMs);
+  log.verbose(`${served.command} answered ${served.code}`, {
+    handler: served.handler,
+    durationMs,
+  });
+}
+
+function logOptionsOf(conf: DaemonConf): Parameters<typeof createLog>[0] {
+  const { logLevel, logToStderr, logFormat, logFile, logOptions } = conf;
+  return {
+    level: logLevel,
+    format: logFormat,
+    toStderr: logToStderr,
+    ...(logFile === undefined ? {} : { file: logFile, rotation: logOptions }),
+  };
+}
+
+interface Core {
+  readonly conf: DaemonConf;
+  readonly surroundings: DaemonSurroundings;
+  readonly logging: LogSetup;
+  readonly readiness: Readiness;
+  readonly stack: AsyncDisposableStack;
+}
+
+/** The parts that every request works with. */
+async function createParts(core: Core): Promise<OperationParts> {
+  const { conf, surroundings, logging, readiness, stack } = core;
+  const { log } = logging;
+  const exec = createExec(conf);
+  const links = stack.use(createClusterLinks({ env: surroundings.env, log }));
+  const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
+  await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
+  const records = createRecords({
+    dir: conf.cniDir,
+    bootId: await readBootId(conf.socketDir),
+  });
+  await records.load();
+  const spool = createSpool(spoolDirIn(conf.cniDir));
+  const nodeName = surroundings.env(NODE_NAME_ENV) ?? "";
+  const link = await links.of(conf);
+  if (link !== undefined) {
+    readiness.watch(() => {
+      const { pods, attachments } = link.cluster.isSynced();
+      const ok = pods && attachments;
+      return {
+        name: "cluster",
+        ok,
+        reason: ok
+          ? "caches are complete"
+          : "waiting for pods and networks of the API server",
+      };
+    });
+  }
+  return {
+    confOf: (stdin) => mergeConf(parseShimConf(stdin), conf),
+    nodeConf: () => conf,
+    linkOf: (requestConf) => links.of(requestConf),
+    runtimeOf: (requestConf, call) =>
+      runtimeFor(exec, requestConf, { call, log }),
+    records,
+    limits: createLimits({ addSlots: addSlotsOf(conf) }),
+    devices: createDeviceAllocator({
+      podResourcesSocket: conf.podResourcesSocket,
+      checkpointFile: conf.deviceCheckpoint,
+      ...(link === undefined
+        ? {}
+        : { claims: { nodeName, ...claimReader(link.cluster) } }),
+    }),
+    deviceInfo,
+    defaultRoutes: createDefaultRoutes(`${conf.libexecDir}/default-route`),
+    publisher: createPublisher({ deviceInfo, log }),
+    spool,
+    waitForDefaultNetwork: async ({ readinessIndicatorFile }, signal) => {
+      if (readinessIndicatorFile !== undefined) {
+        await waitForFile(readinessIndicatorFile, signal);
+      }
+    },
+    log,
+  };
+}
+
+function claimReader(cluster: Cluster): Omit<ClaimReader, "nodeName"> {
+  return {
+    getResourceClaim: (namespace, name, options) =>
+      cluster.getResourceClaim(namespace, name, options),
+    listResourceSlices: (filter, options) =>
+      cluster.listResourceSlices(filter, options),
+  };
+}
+
+function addSlotsOf(conf: DaemonConf): number {
+  const { addConcurrency, connectionLimit } = conf;
+  if (addConcurrency !== undefined) return addConcurrency;
+  return defaultAddSlots({
+    ...readMachine(),
+    ...(connectionLimit === undefined ? {} : { connectionLimit }),
+  });
+}
+
+/**
+ * Starts the daemon: it serves when this returns, and becomes ready when its
+ * caches are complete. Disposing of it answers what is under way and ends it.
+ *
+ * @throws {SocketInUseError} when another daemon serves the socket.
+ * @throws {CniError} when the configuration cannot be used.
+ */
+export async function startDaemon(
+  conf: DaemonConf,
+  surroundings: DaemonSurroundings,
+): Promise<Daemon> {
+  await using stack = new AsyncDisposableStack();
+  const logging = stack.use(await createLog(logOptionsOf(conf)));
+  const { log } = logging;
+  for (const warning of conf.warnings) log.error(warning);
+  const readiness = createReadiness();
+  const parts = await createParts({
+    conf,
+    surroundings,
+    logging,
+    readiness,
+    stack,
+  });
+  const operations: Operations = createDispatch(
+    parts,
+    () => readiness.checks(),
+  );
+  const server = await serveSocket(
+    conf.socketDir,
+    createHandler({
+      operations,
+      readiness: () => readiness.checks(),
+      onServed: (served) => logServed(log, served),
+      log,
+    }),
+  );
+  stack.defer(() => server.shutdown());
+  stack.use(startSpoolWorker(parts));
+  stack.use(reconcileInBackground(parts));
+  log.verbose("Serving", { socket: server.path });
+  const kept = stack.move();
+  return {
+    reload: (flags) => reload(flags, logging),
+    [Symbol.asyncDispose]: async () => {
+      readiness.shutDown();
+      parts.limits.dropQueued("add", new Error("shutting down"));
+      await kept.disposeAsync();
+    },
+  };
+}
+
+/** Puts right what a crash left, beside the requests, until it is done or the daemon ends. */
+function reconcileInBackground(parts: OperationParts): AsyncDisposable {
+  const ending = new AbortController();
+  const done = reconcile(parts, ending.signal).then(
+    (found) => parts.log.verbose("Records are in order", { ...found }),
+    (error: unknown) => {
+      if (ending.signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      parts.log.error(`Cannot compare records and pods: ${reason}`);
+    },
+  );
+  return {
+    async [Symbol.asyncDispose](): Promise<void> {
+      ending.abort();
+      await done;
+    },
+  };
+}
+
+async function reload(flags: DaemonFlags, logging: LogSetup): Promise<void> {
+  try {
+    const conf = await loadDaemonConf(flags.configPath, flags);
+    logging.setLevel(conf.logLevel);
+    logging.log.verbose("Configuration read again", {
+      logLevel: conf.logLevel,
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    logging.log.error(
+      `The configuration cannot be read again, the old one holds: ${reason}`,
+    );
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Where the networks of a pod come from, for one request: ties the rules of
+ * `lib/selection` to the configuration, the cluster, the CNI files and the
+ * node's devices. It decides nothing itself.
+ *
+ * Needs read of `confDir` and of the default network's configuration.
+ */
+import { parseConf } from "../cni/conf.ts";
+import type { DeviceAllocator, DeviceMap } from "../devices/allocation.ts";
+import { AttachmentNotFoundError } from "../kube/error.ts";
+import type { Pod } from "../kube/objects.ts";
+import { createConfSources } from "../selection/conf_sources.ts";
+import {
+  type NetworkSources,
+  type ResolvedNetwork,
+  resolveNetwork,
+} from "../selection/resolve_network.ts";
+import type {
+  SelectionPolicy,
+  SelectionSources,
+} from "../selection/select_delegates.ts";
+import type { ClusterLink } from "./cluster_link.ts";
+import type { MultusConf } from "./configuration.ts";
+
+/** What networks are looked up with, besides the configuration. */
+export interface NetworkParts {
+  /** Absent on a node without API server: then only `delegates` and files are there. */
+  readonly link: ClusterLink | undefined;
+  readonly devices: DeviceAllocator;
+  readonly signal: AbortSignal;
+}
+
+/** Definitions and CNI files for the networks of one request. */
+export function createNetworkSources(
+  conf: Pick<MultusConf, "confDir">,
+  { link, signal }: Pick<NetworkParts, "link" | "signal">,
+): NetworkSources {
+  return {
+    ...createConfSources(conf.confDir),
+    attachment: async (namespace, name) => {
+      try {
+        return await link?.cluster.getAttachment(namespace, name, { signal });
+      } catch (error) {
+        if (error instanceof AttachmentNotFoundError) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** What the operator decided, as the configuration says it. */
+export function createPolicy(
+  conf: MultusConf,
+  sources: NetworkSources,
+): SelectionPolicy {
+  const { multusNamespace } = conf;
+  const resolve = (
+    reference: string,
+    place: string,
+  ): Promise<ResolvedNetwork> =>
+    resolveNetwork(reference, { multusNamespace, sources, place });
+  const [first, ...further] = conf.clusterNetwork === undefined
+    ? conf.delegates
+    : [];
+  return {
+    multusNamespace,
+    systemNamespaces: conf.systemNamespaces,
+    namespaceIsolation: conf.namespaceIsolation,
+    globalNamespaces: conf.globalNamespaces,
+    furtherDelegates: further.map((text) => parseConf(text)),
+    defaultNetwork: async () =>
+      first === undefined
+        ? await resolve(conf.clusterNetwork ?? "", "clusterNetwork")
+        : { list: parseConf(first) },
+    defaultNetworks: () =>
+      Promise.all(
+        conf.defaultNetworks.map((reference, index) =>
+          resolve(reference, `defaultNetworks[${index}]`)
+        ),
+      ),
+  };
+}
+
+/** Definitions, files and devices for selection. The kubelet is asked only when a network wants a device. */
+export function createSelectionSources(
+  sources: NetworkSources,
+  pod: Pod,
+  { devices, signal }: Pick<NetworkParts, "devices" | "signal">,
+): SelectionSources {
+  let asked: Promise<DeviceMap> | undefined;
+  return {
+    ...sources,
+    deviceIds: async (resourceName) => {
+      asked ??= devices.devicesOf(pod, { signal });
+      return (await asked).get(resourceName) ?? [];
+    },
+  };
+}

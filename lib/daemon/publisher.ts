@@ -1,0 +1,127 @@
+/**
+ * What the cluster is told about attachments: the network-status annotation
+ * and events. All of it leaves by the side: a request never waits for it, and
+ * never fails because of it. Retrying, and the API server's pace, are the
+ * status writer's and the event recorder's.
+ */
+import type { DeviceInfoFiles } from "../devices/device_info.ts";
+import type { EventTarget } from "../kube/events.ts";
+import type { Log } from "../log.ts";
+import {
+  buildNetworkStatus,
+  formatNetworkStatus,
+  type StatusSource,
+} from "../selection/network_status.ts";
+import type { Warning } from "../selection/selection_warnings.ts";
+import { deviceInfoKey } from "./attachments.ts";
+import type { ClusterLink } from "./cluster_link.ts";
+import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
+
+/** Attachments that have been made. */
+export interface Added {
+  readonly link: ClusterLink | undefined;
+  readonly pod: EventTarget;
+  readonly record: AttachmentRecord;
+  readonly warnings: readonly Warning[];
+  /** How many of the record's last attachments are new. */
+  readonly added: number;
+}
+
+/** Tells the cluster. */
+export interface Publisher {
+  /** Attachments are there: events for the new ones, the status of all. */
+  added(what: Added): void;
+  /** The record of a pod that goes on has changed: its status is written anew. */
+  changed(
+    what: { link: ClusterLink | undefined; record: AttachmentRecord },
+  ): void;
+}
+
+/** The addresses of an attachment's own interface, for people. */
+function addressesOf({ result }: RecordedAttachment): string {
+  return (result?.ips ?? []).map((ip) => ip.address).join(" ");
+}
+
+/** The text of network-status for all that is attached. */
+async function statusText(
+  record: AttachmentRecord,
+  deviceInfo: DeviceInfoFiles,
+): Promise<string> {
+  const sources: StatusSource[] = [];
+  for (const attachment of record.attachments) {
+    if (attachment.state !== "done" || attachment.result === undefined) {
+      continue;
+    }
+    const { name: displayName, ifname, isDefault, result, deviceInfoFile } =
+      attachment;
+    const info = deviceInfoFile === undefined
+      ? undefined
+      : await deviceInfo.read(deviceInfoKey(record.containerId, attachment));
+    sources.push({
+      delegate: { displayName, ifname, isDefault },
+      result,
+      ...(info === undefined ? {} : { deviceInfo: info }),
+    });
+  }
+  return formatNetworkStatus(buildNetworkStatus(sources));
+}
+
+async function writeStatus(
+  link: ClusterLink,
+  record: AttachmentRecord,
+  deviceInfo: DeviceInfoFiles,
+): Promise<void> {
+  if (record.pod === undefined || record.pod.uid === "") return;
+  link.status.enqueue(record.pod, await statusText(record, deviceInfo));
+}
+
+function targetOf({ namespace, name, uid }: EventTarget): EventTarget {
+  return { namespace, name, uid };
+}
+
+function announce({ link, pod, record, warnings, added }: Added): void {
+  for (const attachment of record.attachments.slice(-added)) {
+    link?.cluster.postEvent({
+      pod: targetOf(pod),
+      type: "Normal",
+      reason: "AddedInterface",
+      message: `Add ${attachment.ifname} [${
+        addressesOf(attachment)
+      }] from ${attachment.name}`,
+    });
+  }
+  for (const warning of warnings) {
+    link?.cluster.postEvent({
+      pod: targetOf(pod),
+      type: "Warning",
+      reason: warning.reason,
+      message: warning.message,
+    });
+  }
+}
+
+/** Makes the publisher; what it cannot even put together is logged. */
+export function createPublisher(
+  options: { deviceInfo: DeviceInfoFiles; log: Log },
+): Publisher {
+  const { deviceInfo, log } = options;
+  const write = (
+    link: ClusterLink | undefined,
+    record: AttachmentRecord,
+  ): void => {
+    if (link === undefined) return;
+    writeStatus(link, record, deviceInfo).catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      log.error(`Cannot put the network status together: ${reason}`, {
+        container: record.containerId,
+      });
+    });
+  };
+  return {
+    added(what): void {
+      write(what.link, what.record);
+      announce(what);
+    },
+    changed: ({ link, record }) => write(link, record),
+  };
+}

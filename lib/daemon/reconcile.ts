@@ -1,0 +1,171 @@
+/**
+ * What the daemon puts right after its start, by the records: attachments of
+ * an ADD or DEL that a crash interrupted are undone, network-status that never
+ * arrived is written, and pods that run without the networks they asked for
+ * are reported. Everything runs beside the requests, in the same lanes.
+ */
+import type { Pod } from "../kube/objects.ts";
+import {
+  NETWORK_STATUS_ANNOTATION,
+  NETWORKS_ANNOTATION,
+} from "../kube/objects.ts";
+import type { ClusterLink } from "./cluster_link.ts";
+import { type OperationParts, undo } from "./operations.ts";
+import type { AttachmentRecord } from "./record_format.ts";
+import { type Call, toRequest } from "./server.ts";
+
+/** What was found and put right. */
+export interface Reconciled {
+  /** Containers whose interrupted attachments were undone. */
+  readonly undone: number;
+  /** Pods whose status is written again. */
+  readonly republished: number;
+  /** Pods that run without networks they asked for. */
+  readonly bare: number;
+  /** Records that could not be read. */
+  readonly damaged: number;
+}
+
+/** How long the caches of the API server are waited for before statuses are compared; requests do not wait. */
+const SYNC_WAIT_MS = 120_000;
+
+/** Whether an operation on this record was interrupted: a finished one is all "done". */
+function isInterrupted(record: AttachmentRecord): boolean {
+  return record.origin === "own" &&
+    record.attachments.some((attachment) => attachment.state !== "done");
+}
+
+/** A DEL of the container of a record, as the runtime would send it. */
+function asDelete(record: AttachmentRecord, signal: AbortSignal): Call {
+  const ifname =
+    record.attachments.find((attachment) => attachment.isDefault)?.ifname ??
+      "eth0";
+  const cniArgs = record.attachments[0]?.cniArgs ?? [];
+  return {
+    id: `restart-${record.containerId.slice(0, 8)}`,
+    args: {
+      command: "DEL",
+      containerId: record.containerId,
+      netns: record.netns ?? "",
+      ifname,
+      args: cniArgs.map(([key, value]) => `${key}=${value}`).join(";"),
+      path: "",
+      stdin: "{}",
+    },
+    trace: {},
+    signal,
+  };
+}
+
+async function undoInterrupted(
+  parts: OperationParts,
+  containerId: string,
+  call: Call,
+): Promise<boolean> {
+  const conf = parts.nodeConf();
+  const request = {
+    lane: "delete" as const,
+    containerId,
+    signal: call.signal,
+    timeoutMs: conf.requestTimeoutMs,
+  };
+  return await parts.limits.run(request, async (signal) => {
+    using handle = await parts.records.open(containerId);
+    // A request may have come first and finished what was interrupted.
+    if (handle === undefined || !isInterrupted(handle.record)) return false;
+    const container = {
+      containerId,
+      netns: handle.record.netns ?? "",
+      cniArgs: [],
+    };
+    const failures = await undo(parts, { call, conf, signal }, {
+      handle,
+      container,
+    });
+    for (const { error } of failures) {
+      parts.log.error(error.message, { container: containerId });
+    }
+    if (failures.length > 0) await parts.spool.leave(toRequest(call));
+    return failures.length === 0;
+  });
+}
+
+function needsStatus(link: ClusterLink, record: AttachmentRecord): boolean {
+  const pod = link.cluster.listLocalPods().find((one) =>
+    one.uid === record.pod?.uid
+  );
+  return pod !== undefined &&
+    pod.annotations[NETWORK_STATUS_ANNOTATION] === undefined;
+}
+
+/** Whether the pod runs, and asked for networks, and nothing of ours is attached to it. */
+function isBare(pod: Pod, attached: ReadonlySet<string>): boolean {
+  const asked = pod.annotations[NETWORKS_ANNOTATION]?.trim() ?? "";
+  return asked !== "" && pod.hostNetwork !== true && pod.phase === "Running" &&
+    !attached.has(pod.uid);
+}
+
+function reportBare(link: ClusterLink, pod: Pod): void {
+  link.cluster.postEvent({
+    pod: { namespace: pod.namespace, name: pod.name, uid: pod.uid },
+    type: "Warning",
+    reason: "NetworksMissing",
+    message:
+      "The pod runs without the networks that it asks for: it was started while Multus was not in place; delete it to have it started again",
+  });
+}
+
+/** Compares pods and records, once the caches are complete. */
+async function publishAgain(
+  parts: OperationParts,
+  records: readonly AttachmentRecord[],
+  signal: AbortSignal,
+): Promise<Pick<Reconciled, "republished" | "bare">> {
+  const link = await parts.linkOf(parts.nodeConf());
+  if (link === undefined) return { republished: 0, bare: 0 };
+  await link.cluster.whenSynced(
+    AbortSignal.any([signal, AbortSignal.timeout(SYNC_WAIT_MS)]),
+  );
+  const late = records.filter((record) => needsStatus(link, record));
+  for (const record of late) parts.publisher.changed({ link, record });
+  const attached = new Set(
+    [...parts.records.summaries().values()].map((summary) =>
+      summary.pod?.uid ?? ""
+    ),
+  );
+  const bare = link.cluster.listLocalPods().filter((pod) =>
+    isBare(pod, attached)
+  );
+  for (const pod of bare) reportBare(link, pod);
+  return { republished: late.length, bare: bare.length };
+}
+
+/**
+ * Puts right what a crash left; resolves when all of it is done or kept for later.
+ *
+ * @throws the signal's reason when the daemon ends before.
+ */
+export async function reconcile(
+  parts: OperationParts,
+  signal: AbortSignal,
+): Promise<Reconciled> {
+  const complete: AttachmentRecord[] = [];
+  let undone = 0;
+  let damaged = 0;
+  for await (const listed of parts.records.list()) {
+    signal.throwIfAborted();
+    if ("error" in listed) {
+      // Its container's DEL falls back on libcni's cache; until then GC refuses to guess.
+      parts.log.error(listed.error.message, { container: listed.containerId });
+      damaged++;
+    } else if (!isInterrupted(listed.record)) complete.push(listed.record);
+    else if (
+      await undoInterrupted(
+        parts,
+        listed.containerId,
+        asDelete(listed.record, signal),
+      )
+    ) undone++;
+  }
+  return { undone, damaged, ...await publishAgain(parts, complete, signal) };
+}

@@ -1,0 +1,60 @@
+/**
+ * The entry of `multus-daemon` and `multusctl`: two programs from one source,
+ * told apart by the name that they are built under, each with its own grants.
+ * What they do is in `lib/daemon/program.ts` and `lib/cli/multusctl.ts`,
+ * loaded only by the one that needs it.
+ */
+
+/** What both programs need of their process. */
+export interface World {
+  readonly args: readonly string[];
+  /** The name that the program was built or started under. */
+  readonly programName: string;
+  /** Reads one variable of the environment. */
+  readonly env: (name: string) => string | undefined;
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  /** Whether stdout is a terminal. */
+  readonly isTerminal: boolean;
+}
+
+/** The file name of a module, without directory and ending. */
+function nameOf(url: string): string {
+  return (url.split("/").at(-1) ?? "").replace(/\.[a-z]+$/, "");
+}
+
+/** Runs the program that `world` names; its exit code. */
+export async function run(world: World): Promise<number> {
+  const [first, ...rest] = world.args;
+  if (
+    world.programName === "multusctl" ||
+    (world.programName === "main" && first === "ctl")
+  ) {
+    const { runMultusctl } = await import("./lib/cli/multusctl.ts");
+    return await runMultusctl(first === "ctl" ? rest : world.args, world);
+  }
+  const { runDaemon } = await import("./lib/daemon/program.ts");
+  return await runDaemon(world.args, world);
+}
+
+function writer(
+  stream: { writeSync(bytes: Uint8Array): number },
+): (text: string) => void {
+  return (text) => {
+    let bytes = new TextEncoder().encode(text);
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  };
+}
+
+if (import.meta.main) {
+  Deno.exit(
+    await run({
+      args: Deno.args,
+      programName: nameOf(import.meta.url),
+      env: (name) => Deno.env.get(name),
+      stdout: writer(Deno.stdout),
+      stderr: writer(Deno.stderr),
+      isTerminal: Deno.stdout.isTerminal(),
+    }),
+  );
+}
