@@ -281,6 +281,22 @@ Deno.test("delegate-exec ends only groups of its caller's", async (t) => {
     });
     assert.equal(code, 1);
   });
+  await t.step("nor one that a child of the caller's has made", async () => {
+    const parent = new Deno.Command("/bin/sh", {
+      args: ["-c", "setsid sleep 1000 & echo $!; wait"],
+      stdout: "piped",
+    }).spawn();
+    const reader = parent.stdout.getReader();
+    const pid = new TextDecoder().decode((await reader.read()).value).trim();
+    const { code, stderr } = await run(host, ["end", pid]);
+    assert.deepEqual([code, stderr], [
+      1,
+      `delegate-exec: not a group of the caller: ${pid}\n`,
+    ]);
+    Deno.kill(Number(pid), "SIGKILL");
+    await reader.cancel();
+    await parent.status;
+  });
   bystander.kill("SIGKILL"); // It lives until here: kill throws for one that has ended.
   await bystander.status;
 });
