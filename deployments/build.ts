@@ -1,26 +1,32 @@
 /**
  * `deno task build`: writes the executables into `dist/`, with the grants of
- * one profile baked in. `deno compile` where a denort is to be had, launchers
- * otherwise; which of the two it made is said at the end.
+ * one profile baked in, the scripts that the daemon may run, and the profile
+ * itself, for `multusctl grants`. `deno compile` where a denort is to be had,
+ * launchers otherwise; which of the two it made is said at the end. What was
+ * written is read back and compared with the table before it is called done.
  *
  * Both forms start from the same bundles, so what is tested in one form is
- * the code of the other. Two builds of a commit with one profile are
- * byte-identical: bundles carry no time, and compiled files embed the
- * modification time of their source, which is set to a fixed one.
+ * the code of the other. Two builds of a commit with one profile, one deno
+ * and one denort are byte-identical: bundles carry no time and no path,
+ * compiled files embed the modification time of their source, which is set to
+ * a fixed one, and no variable of the environment that deno would bake in
+ * reaches it. A compiled file also embeds its own name: built under another,
+ * it differs. There is no other part that cannot be reproduced.
  *
  * Needs: read of the sources, write of the target, run of deno itself.
  */
 import { join, resolve } from "node:path";
-import { Command } from "commander";
-import { compileFlags, renderLauncher } from "../lib/cli/executable.ts";
-import { parseProfile } from "../lib/cli/profile.ts";
+import { Command, CommanderError, Option } from "commander";
+import { compareBaked, expectedOf } from "../lib/cli/baked.ts";
+import { compileFlags } from "../lib/cli/compiled.ts";
+import { readBaked } from "../lib/cli/executable.ts";
+import { renderLauncher } from "../lib/cli/launcher.ts";
 import {
-  type Executable,
-  EXECUTABLES,
-  grantsOf,
-  type Profile,
-  V8_FLAGS,
-} from "../lib/grants.ts";
+  formatProfile,
+  parseProfile,
+  PROFILE_NAME,
+} from "../lib/cli/profile.ts";
+import { type Executable, EXECUTABLES, type Profile } from "../lib/grants.ts";
 import { renderDefaultRoute, renderDelegateExec } from "../lib/host/libexec.ts";
 
 /** Which of the two forms to make. */
@@ -37,6 +43,21 @@ export interface BuildOptions {
   readonly say: (line: string) => void;
 }
 
+/** Bundled, minified JavaScript of each executable, by path. */
+export type Bundles = Readonly<Record<Executable, string>>;
+
+/** What a build came to. */
+export interface BuildOutcome {
+  readonly kind: BuildKind;
+  /** False for files that were compiled with something that is no denort: they can be looked at, not run. */
+  readonly canRun: boolean;
+}
+
+/** A build step did not work: what the tool that was started said. */
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+}
+
 /** Where this project's sources are. */
 const ROOT = resolve(import.meta.dirname ?? ".", "..");
 
@@ -49,95 +70,93 @@ const SOURCES: Readonly<Record<Executable, string>> = {
 /** A time to give to files whose time ends up in a compiled file: any fixed one does. */
 const FIXED_TIME = new Date("2026-01-01T00:00:00Z");
 
-/** A build step did not work: what the tool that was started said. */
-export class BuildError extends Error {
-  override readonly name = "BuildError";
-}
+/** A step of the build; with a slow line and an empty cache most of it is one download of 40 MB. */
+const STEP_MS_MAX = 10 * 60_000;
+/** How long to look for a denort when launchers will do as well: enough for a download over a good line. */
+const DENORT_MS_MAX = 20_000;
+/** A program that writes one line has long ended by then. */
+const PROBE_MS_MAX = 5_000;
 
-async function runDeno(args: readonly string[]): Promise<void> {
+/** Variables that change what deno bakes into a compiled file, or how it runs. */
+const BAKED_ENV =
+  /^(?:OTEL_|DENO_UNSTABLE_|DENO_V8_FLAGS$|NODE_OPTIONS$|DENO_CERT$|DENO_PERMISSION_)/;
+
+async function runDeno(
+  args: readonly string[],
+  limitMs: number = STEP_MS_MAX,
+): Promise<void> {
+  const env = Object.entries(Deno.env.toObject());
+  const signal = AbortSignal.timeout(limitMs);
   const outcome = await new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: ROOT,
+    clearEnv: true,
+    env: Object.fromEntries(env.filter(([name]) => !BAKED_ENV.test(name))),
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    signal,
   }).output();
   if (outcome.success) return;
-  const said = new TextDecoder().decode(outcome.stderr).trim();
-  throw new BuildError(
-    `deno ${args[0]} failed: ${said.split("\n").slice(-8).join("\n")}`,
-  );
+  const said = new TextDecoder().decode(outcome.stderr).trim().split("\n");
+  const reason = signal.aborted
+    ? `not done within ${limitMs} ms`
+    : said.slice(-8).join("\n");
+  throw new BuildError(`deno ${args[0]} failed: ${reason}`);
 }
 
-async function bundle(
-  executable: Executable,
-  outputDir: string,
-): Promise<string> {
-  const output = join(outputDir, `${executable}.js`);
-  const flags = [
-    "--quiet",
-    "--platform",
-    "deno",
-    "--minify",
-    "--output",
-    output,
-  ];
-  await runDeno(["bundle", ...flags, join(ROOT, SOURCES[executable])]);
-  await Deno.utime(output, FIXED_TIME, FIXED_TIME);
-  return output;
+async function bundle(source: string, output: string): Promise<void> {
+  const flags = ["--quiet", "--platform", "deno", "--minify"];
+  await runDeno(["bundle", ...flags, "--output", output, join(ROOT, source)]);
 }
 
-async function writeLauncher(
-  executable: Executable,
-  bundled: string,
-  options: BuildOptions,
-): Promise<void> {
-  const { profile, target } = options;
-  const text = renderLauncher({
-    deno: executable === "multus-shim" ? profile.hostDeno : profile.deno,
-    grants: grantsOf(executable, profile),
-    v8Flags: V8_FLAGS[executable],
-    source: await Deno.readTextFile(bundled),
-  });
-  const path = join(target, executable);
-  // A new inode: a launcher that is being executed keeps the old one.
-  await Deno.writeTextFile(`${path}.new`, text, { mode: 0o755 });
-  await Deno.chmod(`${path}.new`, 0o755);
+/** Puts a file in its place at once, under a new inode: one that is being executed keeps the old. */
+async function place(path: string, text: string, mode: number): Promise<void> {
+  await Deno.writeTextFile(`${path}.new`, text);
+  await Deno.chmod(`${path}.new`, mode);
   await Deno.rename(`${path}.new`, path);
 }
 
-async function compile(
+/** Reads back what has been built, as a reviewer would. */
+async function verify(
   executable: Executable,
-  bundled: string,
-  options: BuildOptions,
+  options: Omit<BuildOptions, "kind">,
 ): Promise<void> {
-  const flags = compileFlags(
-    grantsOf(executable, options.profile),
-    V8_FLAGS[executable],
+  const path = join(options.target, executable);
+  const baked = readBaked(await Deno.readFile(path));
+  const expected = expectedOf(executable, options.profile);
+  const [difference] = compareBaked(expected, baked);
+  if (difference === undefined) return;
+  throw new BuildError(
+    `${executable} does not have the grants of the table: ${difference.change} ${difference.flag}`,
   );
-  const output = join(options.target, executable);
-  await runDeno(["compile", "--quiet", ...flags, "--output", output, bundled]);
 }
 
-/** A denort must be to be had: a given one, or the one that deno downloads. Tried on a program of one line. */
-async function canCompile(workDir: string): Promise<boolean> {
-  const probe = join(workDir, "probe.js");
-  await Deno.writeTextFile(probe, "0;\n");
+/** Which denort there is: one that makes programs that run, something else in its place, or none. */
+type Denort = "runs" | "does not run" | "none";
+
+/** Compiles and runs a program of one line. */
+async function findDenort(workDir: string, limitMs: number): Promise<Denort> {
+  const source = join(workDir, "probe.js");
+  const probe = join(workDir, "probe");
+  await Deno.writeTextFile(source, 'console.log("compiled");\n');
+  const flags = ["--quiet", ...compileFlags([], [])];
   try {
-    await runDeno([
-      "compile",
-      "--quiet",
-      "--no-config",
-      "--no-lock",
-      "--output",
-      join(workDir, "probe"),
-      probe,
-    ]);
-    return true;
+    await runDeno(["compile", ...flags, "--output", probe, source], limitMs);
   } catch (error) {
-    if (error instanceof BuildError) return false;
+    if (error instanceof BuildError) return "none";
     throw error;
   }
+  // A whole deno in the place of denort starts as deno: with this argument it ends at once.
+  const { stdout } = await new Deno.Command(probe, {
+    args: ["--version"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+    signal: AbortSignal.timeout(PROBE_MS_MAX),
+  }).output();
+  const isOurs = new TextDecoder().decode(stdout).trim() === "compiled";
+  return isOurs ? "runs" : "does not run";
 }
 
 async function writeScripts(
@@ -163,18 +182,14 @@ async function writeScripts(
   };
   await Deno.mkdir(join(target, "libexec"), { recursive: true });
   for (const [name, text] of Object.entries(scripts)) {
-    const path = join(target, "libexec", name);
-    await Deno.writeTextFile(`${path}.new`, text, { mode: 0o755 });
-    await Deno.chmod(`${path}.new`, 0o755);
-    await Deno.rename(`${path}.new`, path);
+    await place(join(target, "libexec", name), text, 0o755);
   }
+  await place(join(target, PROFILE_NAME), formatProfile(profile), 0o644);
 }
 
-/** Bundled, minified JavaScript of each executable, by path. */
-export type Bundles = Readonly<Record<Executable, string>>;
-
 /**
- * Bundles the sources of all executables into `dir`.
+ * Bundles the sources of all executables into `dir`; the name of a bundle is
+ * what tells the two programs of one source apart.
  *
  * @throws {BuildError} when the bundler fails; the message ends with what it said.
  */
@@ -183,24 +198,92 @@ export async function bundleAll(
   say: (line: string) => void,
 ): Promise<Bundles> {
   const bundles: Partial<Record<Executable, string>> = {};
+  const bySource = new Map<string, string>();
   for (const executable of EXECUTABLES) {
+    const source = SOURCES[executable];
+    const output = join(dir, `${executable}.js`);
+    const same = bySource.get(source);
     say(`${executable}: bundle`);
-    bundles[executable] = await bundle(executable, dir);
+    if (same === undefined) await bundle(source, output);
+    else await Deno.copyFile(same, output);
+    await Deno.utime(output, FIXED_TIME, FIXED_TIME);
+    bySource.set(source, output);
+    bundles[executable] = output;
   }
   return bundles as Bundles;
 }
 
-/** Launchers of all executables, and the scripts, for one profile; from bundles that are there. */
+/**
+ * Launchers of all executables, the scripts and the profile; from bundles that are there.
+ *
+ * @throws {RangeError} when the profile has a path that cannot stand in a launcher.
+ */
 export async function writeLaunchers(
   bundles: Bundles,
   options: Omit<BuildOptions, "kind">,
 ): Promise<void> {
-  await Deno.mkdir(options.target, { recursive: true });
+  const { profile, target, say } = options;
+  await Deno.mkdir(target, { recursive: true });
   for (const executable of EXECUTABLES) {
-    options.say(`${executable}: launcher`);
-    await writeLauncher(executable, bundles[executable], options);
+    say(`${executable}: launcher`);
+    const source = await Deno.readTextFile(bundles[executable]);
+    const text = renderLauncher({ ...expectedOf(executable, profile), source });
+    await place(join(target, executable), text, 0o755);
+    await verify(executable, options);
   }
   await writeScripts(options);
+}
+
+/**
+ * Compiled programs of all executables, the scripts and the profile; from bundles that are there.
+ *
+ * @throws {BuildError} when deno cannot compile: most often no denort is to be had.
+ */
+export async function writeCompiled(
+  bundles: Bundles,
+  options: Omit<BuildOptions, "kind">,
+): Promise<void> {
+  const { profile, target, say } = options;
+  await Deno.mkdir(target, { recursive: true });
+  for (const executable of EXECUTABLES) {
+    say(`${executable}: compile`);
+    const { grants, v8Flags } = expectedOf(executable, profile);
+    const flags = ["--quiet", ...compileFlags(grants, v8Flags)];
+    const output = join(target, executable);
+    await runDeno([
+      "compile",
+      ...flags,
+      "--output",
+      output,
+      bundles[executable],
+    ]);
+    await verify(executable, options);
+  }
+  await writeScripts(options);
+}
+
+/** Decides on the form; says why where it is not the one that was hoped for. */
+async function chooseKind(
+  workDir: string,
+  options: BuildOptions,
+): Promise<BuildOutcome> {
+  const { kind, say } = options;
+  if (kind === "launcher") return { kind, canRun: true };
+  const limitMs = kind === undefined ? DENORT_MS_MAX : STEP_MS_MAX;
+  const denort = await findDenort(workDir, limitMs);
+  if (denort === "runs") return { kind: "compile", canRun: true };
+  if (kind === "compile" && denort === "none") {
+    throw new BuildError(
+      "No denort is to be had, neither by download nor in DENORT_BIN: launchers can be built without",
+    );
+  }
+  if (kind === "compile") return { kind, canRun: false };
+  say(
+    denort === "none"
+      ? "No denort is to be had, neither by download nor in DENORT_BIN: making launchers"
+      : "What DENORT_BIN names is no denort, programs compiled with it do not run: making launchers",
+  );
+  return { kind: "launcher", canRun: true };
 }
 
 /**
@@ -208,23 +291,14 @@ export async function writeLaunchers(
  *
  * @throws {BuildError} when a step fails, or when compile was asked for and no denort is to be had.
  */
-export async function build(options: BuildOptions): Promise<BuildKind> {
-  await Deno.mkdir(options.target, { recursive: true });
+export async function build(options: BuildOptions): Promise<BuildOutcome> {
   const workDir = await Deno.makeTempDir({ prefix: "multus-build-" });
   try {
+    const outcome = await chooseKind(workDir, options);
     const bundles = await bundleAll(workDir, options.say);
-    const kind = options.kind ??
-      (await canCompile(workDir) ? "compile" : "launcher");
-    if (kind === "launcher") {
-      await writeLaunchers(bundles, options);
-      return kind;
-    }
-    for (const executable of EXECUTABLES) {
-      options.say(`${executable}: compile`);
-      await compile(executable, bundles[executable], options);
-    }
-    await writeScripts(options);
-    return kind;
+    const write = outcome.kind === "compile" ? writeCompiled : writeLaunchers;
+    await write(bundles, options);
+    return outcome;
   } finally {
     await Deno.remove(workDir, { recursive: true });
   }
@@ -243,11 +317,14 @@ export async function buildProfile(
   });
 }
 
-function isBuildKind(kind: string | undefined): kind is BuildKind | undefined {
-  return kind === undefined || kind === "compile" || kind === "launcher";
+interface BuildFlags {
+  readonly profile: string;
+  readonly kind?: BuildKind;
+  readonly target: string;
 }
 
-async function main(): Promise<number> {
+/** The command line; an exit code when there is nothing to build. */
+function parseFlags(args: readonly string[]): BuildFlags | number {
   const command = new Command("deno task build")
     .description(
       "Builds multus-shim, multus-daemon and multusctl with their grants baked in.",
@@ -257,35 +334,47 @@ async function main(): Promise<number> {
       "paths of the node",
       join(ROOT, "deployments/profiles/daemonset.json"),
     )
-    .option(
-      "--kind <kind>",
-      "compile or launcher; without it compile where a denort is to be had",
+    .addOption(
+      new Option(
+        "--kind <kind>",
+        "without it, compile where a denort is to be had",
+      )
+        .choices(["compile", "launcher"]),
     )
-    .option("--target <dir>", "where the files go", join(ROOT, "dist"));
-  const options = command.parse(["deno", "build", ...Deno.args]).opts<
-    { profile: string; kind?: string; target: string }
-  >();
-  if (!isBuildKind(options.kind)) {
-    Deno.stderr.writeSync(
-      new TextEncoder().encode(
-        `--kind is compile or launcher, not ${options.kind}\n`,
-      ),
-    );
-    return 2;
+    .option("--target <dir>", "where the files go", join(ROOT, "dist"))
+    .exitOverride();
+  try {
+    return command.parse(args, { from: "user" }).opts<BuildFlags>();
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
   }
+}
+
+function describeOutcome(
+  outcome: BuildOutcome,
+  { profile, target }: Pick<BuildOptions, "profile" | "target">,
+): string {
+  if (outcome.kind === "launcher") {
+    return `Made launchers in ${target}: one file each, started with ${profile.deno}, the shim with ${profile.hostDeno}`;
+  }
+  return outcome.canRun
+    ? `Made compiled executables in ${target}: one file each, deno inside`
+    : `Made compiled executables in ${target} that can be looked at, not run: what DENORT_BIN names is no denort`;
+}
+
+async function main(): Promise<number> {
+  const flags = parseFlags(Deno.args);
+  if (typeof flags === "number") return flags;
   const encoder = new TextEncoder();
   const say = (line: string): void =>
     void Deno.stderr.writeSync(encoder.encode(`${line}\n`));
-  const target = resolve(options.target);
+  const target = resolve(flags.target);
   try {
-    const profile = await buildProfile(options.profile, target);
-    const chosen = options.kind === undefined ? {} : { kind: options.kind };
-    const kind = await build({ profile, target, say, ...chosen });
-    say(
-      kind === "compile"
-        ? `Made compiled executables in ${target}: one file each, deno inside`
-        : `Made launchers in ${target}: one file each, started with ${profile.deno}`,
-    );
+    const profile = await buildProfile(resolve(flags.profile), target);
+    const chosen = flags.kind === undefined ? {} : { kind: flags.kind };
+    const outcome = await build({ profile, target, say, ...chosen });
+    say(describeOutcome(outcome, { profile, target }));
     return 0;
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));

@@ -1,14 +1,23 @@
 /**
  * Profiles: the paths and addresses of one kind of node, as files. A profile
- * is what `lib/grants.ts` works the permissions out from; this module holds
- * the default, reads a file over it, and checks it.
+ * is what `lib/grants.ts` works the permissions out from; this module reads
+ * one and writes one. The build leaves the one it used beside what it built.
  */
 import * as z from "zod/mini";
 import type { Profile } from "../grants.ts";
 
-const AbsolutePath = z.string().check(z.regex(/^\/[^,\n]*$/, "an absolute path without comma"));
-const NetAddress = z.string().check(z.regex(/^[^\s,]+$/, "a host, host:port or range without comma"));
-const PluginName = z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "a plain file name"));
+const AbsolutePath = z.string().check(
+  z.regex(
+    /^\/[^,\p{Cc}\u2028\u2029]*$/u,
+    "an absolute path without comma and control characters",
+  ),
+);
+const NetAddress = z.string().check(
+  z.regex(/^[^\s,\p{Cc}]+$/u, "a host, host:port or range without comma"),
+);
+const PluginName = z.string().check(
+  z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "a plain file name"),
+);
 
 const ProfileFile = z.strictObject({
   socketDir: AbsolutePath,
@@ -44,10 +53,49 @@ const ProfileFile = z.strictObject({
  * @throws {TypeError} when a member has the wrong shape or is not known; the message names it.
  */
 export function parseProfile(text: string, base: Partial<Profile>): Profile {
-  const merged: Record<string, unknown> = { ...base, ...JSON.parse(text) };
-  for (const [key, value] of Object.entries(merged)) if (value === null) delete merged[key];
+  const merged: Record<string, unknown> = { ...base, ...parseJson(text) };
+  for (const [key, value] of Object.entries(merged)) {
+    if (value === null) delete merged[key];
+  }
   const parsed = z.safeParse(ProfileFile, merged);
   if (parsed.success) return parsed.data as Profile;
-  const issue = parsed.error.issues[0];
-  throw new TypeError(`Profile: ${issue?.path.join(".")}: ${issue?.message}`);
+  throw new TypeError(describeIssue(parsed.error.issues, merged));
+}
+
+function parseJson(text: string): object {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const message = `Profile is not JSON: ${error.message}`;
+    throw new SyntaxError(message, { cause: error });
+  }
+}
+
+function describeIssue(
+  issues: readonly z.core.$ZodIssue[],
+  value: Readonly<Record<string, unknown>>,
+): string {
+  const [issue] = issues;
+  if (issue?.code === "unrecognized_keys") {
+    return `Profile has an unknown member: ${issue.keys.join(", ")}`;
+  }
+  const name = issue?.path.join(".") ?? "";
+  const [member = ""] = issue?.path ?? [];
+  if (value[String(member)] === undefined) {
+    return `Profile lacks a member: ${name}`;
+  }
+  const wanted = issue?.message === "Invalid input"
+    ? ""
+    : ` (${issue?.message})`;
+  const shown = JSON.stringify(value[String(member)]);
+  return `Profile has a member of the wrong shape${wanted}: ${name}: ${shown}`;
+}
+
+/** The file that the build leaves beside the executables: the profile whose grants they have. */
+export const PROFILE_NAME = "profile.json";
+
+/** A profile as a file, with nothing left to defaults. */
+export function formatProfile(profile: Profile): string {
+  return `${JSON.stringify(profile, null, 2)}\n`;
 }
