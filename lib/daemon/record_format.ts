@@ -175,8 +175,9 @@ export async function parseRecord(
   text: string,
   options: ParseRecordOptions,
 ): Promise<ParsedRecord> {
-  // The mark stands in a record of ours several times: no single fault makes it look like Go's.
-  return text.includes(OWN_KEY)
+  // The mark stands in a record of ours several times, and Go's ends without a line end: no single
+  // fault, not even a long hole, makes one look like the other.
+  return text.includes(OWN_KEY) || text.endsWith("\n")
     ? await parseOwn(text, options.containerId)
     : { record: parseGo(text, options) };
 }
