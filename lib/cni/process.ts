@@ -92,7 +92,8 @@ const pool: ArrayBuffer[] = [];
  *
  * @throws {Error} Deno's own errors when the program cannot be started
  * @throws {OutputTooLargeError} it printed too much, and was ended
- * @throws the signal's reason, after the process and its group were ended
+ * @throws the signal's reason, after the process and its group were ended (or, for one that the kernel
+ * does not let go, after two seconds)
  */
 export async function runProcess(
   call: ProcessCall,

@@ -59,7 +59,9 @@ export interface CachedAttachments {
 
 /** Which attachments are wanted. */
 export interface CacheFilter {
+  /** Those of this network only. */
   readonly networkName?: string;
+  /** Those of this container only. */
   readonly containerId?: string;
 }
 

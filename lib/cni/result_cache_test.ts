@@ -189,6 +189,29 @@ Deno.test("list() gives one network's attachments, leaves unfinished files out a
   ]);
 });
 
+Deno.test("list() gives one container's attachments", async () => {
+  await using dir = await makeDir();
+  const cache = createResultCache(dir.path);
+  for (
+    const [networkName, containerId] of [
+      ["a", "c1"],
+      ["b", "c1"],
+      ["a", "c1-x"],
+      ["c1", "c2"],
+      ["a-c1", "c3"],
+    ] as const
+  ) {
+    await cache.write({ ...ATTACHMENT, networkName, containerId });
+  }
+  const { attachments } = await cache.list({ containerId: "c1" });
+  assert.deepEqual(
+    attachments.map((
+      { networkName, containerId },
+    ) => [networkName, containerId]),
+    [["a", "c1"], ["b", "c1"]],
+  );
+});
+
 Deno.test("write() shows readers a whole file at any time", async () => {
   await using dir = await makeDir();
   const cache = createResultCache(dir.path);
