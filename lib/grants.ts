@@ -245,6 +245,11 @@ function daemonGrants(profile: Profile): Sketch[] {
       host,
     ): Sketch => ["net", host, "The API server"]),
     ["net", profile.metrics, "Serve metrics"],
+    [
+      "sys",
+      "systemMemoryInfo",
+      "The memory limit, from which it works out how many ADDs run at once",
+    ],
     ...runGrants(profile),
   ];
 }

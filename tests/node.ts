@@ -12,10 +12,11 @@ import {
   writeLaunchers,
 } from "../deployments/build.ts";
 import { parseProfile } from "../lib/cli/profile.ts";
-import type { Profile } from "../lib/grants.ts";
+import type { Executable, Profile } from "../lib/grants.ts";
 import { ask } from "../lib/wire/ask.ts";
 import { socketPathIn } from "../lib/wire/places.ts";
 import { type ApiServer, startApiServer } from "./api_server/server.ts";
+import { auditDir, auditEnv, collect } from "./audit.ts";
 import { INSIDE } from "./isolation.ts";
 import { findPluginDir } from "./prerequisites.ts";
 
@@ -210,6 +211,7 @@ export class TestNode implements AsyncDisposable {
     const profile = await profileIn(dir, api, options);
     const node = new TestNode({ dir, api, profile });
     await makeDirs(profile, node.binDir);
+    await Deno.mkdir(join(dir, "audit"));
     await Deno.writeTextFile(join(dir, "token"), api.token);
     await Deno.writeTextFile(
       join(dir, "kubeconfig"),
@@ -270,7 +272,11 @@ export class TestNode implements AsyncDisposable {
   ): Promise<void> {
     const child = new Deno.Command(this.program("multus-daemon"), {
       args: ["--config", this.profile.daemonConfig],
-      env: { MULTUS_NODE_NAME: this.nodeName, ...options.env },
+      env: {
+        MULTUS_NODE_NAME: this.nodeName,
+        ...this.auditEnv("multus-daemon"),
+        ...options.env,
+      },
       stdin: "null",
       stdout: "inherit",
       stderr: "piped",
@@ -357,7 +363,11 @@ export class TestNode implements AsyncDisposable {
       this.program("multus-shim"),
     ], {
       stdin: options.conf ?? JSON.stringify(this.runtimeConf),
-      env: { ...this.cniEnv(command, sandbox), ...options.env },
+      env: {
+        ...this.cniEnv(command, sandbox),
+        ...this.auditEnv("multus-shim"),
+        ...options.env,
+      },
       clearEnv: true,
     });
     const durationMs = performance.now() - start;
@@ -378,6 +388,12 @@ export class TestNode implements AsyncDisposable {
     };
   }
 
+  /** Has a program write down the permissions that it asks for, when this run collects them. */
+  auditEnv(executable: Executable): Record<string, string> {
+    if (auditDir() === undefined) return {};
+    return auditEnv(executable, join(this.dir, "audit"));
+  }
+
   /** Stops the daemon and the API server, removes namespaces and files. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stopDaemon("SIGKILL");
@@ -385,6 +401,7 @@ export class TestNode implements AsyncDisposable {
     for (const sandbox of [...this.#sandboxes]) {
       await this.removeSandbox(sandbox);
     }
+    await collect(this.profile, join(this.dir, "audit"));
     await Deno.remove(this.dir, { recursive: true });
   }
 }

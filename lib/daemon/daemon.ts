@@ -5,6 +5,7 @@
  *
  * Needs the permissions of `multus-daemon` in `lib/grants.ts`.
  */
+import { CniError, ErrorCode } from "../cni/error.ts";
 import { createDirectExec, type Exec } from "../cni/exec.ts";
 import type { PluginEvent, Runtime } from "../cni/list.ts";
 import { createResultCache } from "../cni/result_cache.ts";
@@ -27,7 +28,7 @@ import {
 import type { DaemonFlags } from "./daemon_flags.ts";
 import { createDispatch } from "./dispatch.ts";
 import { createLimits } from "./limits.ts";
-import type { OperationParts } from "./operations.ts";
+import { type OperationParts, UNDO_MS } from "./operations.ts";
 import { createPublisher } from "./publisher.ts";
 import { createReadiness, type Readiness, waitForFile } from "./readiness.ts";
 import { reconcile } from "./reconcile.ts";
@@ -177,6 +178,7 @@ async function createParts(core: Core): Promise<OperationParts> {
     deviceInfo,
     defaultRoutes: createDefaultRoutes(`${conf.libexecDir}/default-route`),
     publisher: createPublisher({ deviceInfo, log }),
+    isEnding: () => readiness.isShuttingDown,
     spool,
     waitForDefaultNetwork: async ({ readinessIndicatorFile }, signal) => {
       if (readinessIndicatorFile !== undefined) {
@@ -250,10 +252,32 @@ export async function startDaemon(
     reload: (flags) => reload(flags, logging),
     [Symbol.asyncDispose]: async () => {
       readiness.shutDown();
-      parts.limits.dropQueued("add", new Error("shutting down"));
+      await drain(parts, conf.shutdownTimeoutMs);
       await kept.disposeAsync();
     },
   };
+}
+
+/** Lets what runs come to its end, while DEL is still served; what takes too long is ended, and undone. */
+async function drain(parts: OperationParts, timeoutMs: number): Promise<void> {
+  const { limits, log } = parts;
+  const reason = new CniError(
+    ErrorCode.tryAgainLater,
+    "The daemon is shutting down",
+  );
+  limits.dropQueued("add", reason);
+  try {
+    await limits.settled(AbortSignal.timeout(timeoutMs));
+  } catch {
+    log.error(
+      "Operations were ended, because they took too long to finish before the daemon ends",
+    );
+    for (const lane of ["add", "check", "gc", "status"] as const) {
+      limits.abort(lane, reason);
+    }
+    // What is aborted undoes what it began; past that time Kubernetes kills the process anyway.
+    await limits.settled(AbortSignal.timeout(UNDO_MS)).catch(() => {});
+  }
 }
 
 /** Puts right what a crash left, beside the requests, until it is done or the daemon ends. */

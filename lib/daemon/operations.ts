@@ -69,6 +69,8 @@ export interface OperationParts {
   readonly publisher: Publisher;
   /** Keeps the DELs that could not be done, to do them later. */
   readonly spool: Spool;
+  /** Whether the daemon is shutting down: then it takes no ADD any more. */
+  readonly isEnding: () => boolean;
   /** Waits for the default network's sign of life, where one is configured. */
   readonly waitForDefaultNetwork: (
     conf: MultusConf,
@@ -153,6 +155,12 @@ export function add(parts: OperationParts, call: Call): Promise<Result> {
 
 async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   const { call, conf, signal } = task;
+  if (parts.isEnding()) {
+    throw new CniError(
+      ErrorCode.tryAgainLater,
+      "The daemon is shutting down and takes no ADD: the next one will",
+    );
+  }
   const podArgs = readPodArgs(call.args);
   const link = await parts.linkOf(conf);
   const pod = await findPod(link, podArgs.pod, signal);
@@ -344,35 +352,59 @@ async function openRecord(
   }
 }
 
+/** How a DEL is meant. */
+export interface DeleteOptions {
+  /** It was kept to be done later: when it fails, it is the caller's to keep again. */
+  readonly isLeftOver?: boolean;
+}
+
 /**
  * DEL: undoes all that the record of the container holds. No record: nothing to undo.
  *
  * @throws {CniError} of the first attachment that could not be undone, with `retryDeleteOnError`; without, it is kept and done later.
  */
-export function del(parts: OperationParts, call: Call): Promise<void> {
+export function del(
+  parts: OperationParts,
+  call: Call,
+  options: DeleteOptions = {},
+): Promise<void> {
+  const { isLeftOver = false } = options;
   return inLane(parts, call, {
     lane: "delete",
-    supersedes: true,
-    work: (task) => deletePod(parts, task),
+    // What the runtime wants now comes before what it once wanted.
+    supersedes: !isLeftOver,
+    work: (task) => deletePod(parts, task, isLeftOver),
   });
 }
 
-async function deletePod(parts: OperationParts, task: Task): Promise<void> {
+async function deletePod(
+  parts: OperationParts,
+  task: Task,
+  isLeftOver: boolean,
+): Promise<void> {
+  const failures = await undoContainer(parts, task);
+  if (failures.length === 0) return;
+  if (isLeftOver || task.conf.retryDeleteOnError) throw failures[0]?.error;
+  await keep(parts, task, failures);
+}
+
+async function undoContainer(
+  parts: OperationParts,
+  task: Task,
+): Promise<readonly DetachFailure[]> {
   using handle = await openRecord(parts, task);
-  if (handle === undefined) return await undoCached(parts, task);
+  if (handle === undefined) {
+    await undoCached(parts, task);
+    return [];
+  }
   const container = containerOf(task);
   const netns = container.netns === ""
     ? handle.record.netns ?? ""
     : container.netns;
-  const failures = await undo(parts, task, {
+  return await undo(parts, task, {
     handle,
     container: { ...container, netns },
   });
-  if (failures.length === 0) {
-    return;
-  }
-  if (task.conf.retryDeleteOnError) throw failures[0]?.error;
-  await keep(parts, task, failures);
 }
 
 /**

@@ -13,6 +13,8 @@ export interface Readiness {
   watch(probe: Probe): void;
   /** From now on the daemon is not ready: it is shutting down. */
   shutDown(): void;
+  /** Whether it is. */
+  readonly isShuttingDown: boolean;
   /** All parts, in the order in which they were added. */
   checks(): readonly Check[];
 }
@@ -23,6 +25,9 @@ export function createReadiness(): Readiness {
   let isShuttingDown = false;
   return {
     watch: (probe) => void probes.push(probe),
+    get isShuttingDown(): boolean {
+      return isShuttingDown;
+    },
     shutDown(): void {
       isShuttingDown = true;
     },

@@ -36,7 +36,10 @@ function isInterrupted(record: AttachmentRecord): boolean {
 }
 
 /** A DEL of the container of a record, as the runtime would send it. */
-function asDelete(record: AttachmentRecord, signal: AbortSignal): Call {
+function asDelete(
+  record: AttachmentRecord,
+  options: { binDir: string; signal: AbortSignal },
+): Call {
   const ifname =
     record.attachments.find((attachment) => attachment.isDefault)?.ifname ??
       "eth0";
@@ -49,11 +52,11 @@ function asDelete(record: AttachmentRecord, signal: AbortSignal): Call {
       netns: record.netns ?? "",
       ifname,
       args: cniArgs.map(([key, value]) => `${key}=${value}`).join(";"),
-      path: "",
+      path: options.binDir,
       stdin: "{}",
     },
     trace: {},
-    signal,
+    signal: options.signal,
   };
 }
 
@@ -163,7 +166,7 @@ export async function reconcile(
       await undoInterrupted(
         parts,
         listed.containerId,
-        asDelete(listed.record, signal),
+        asDelete(listed.record, { binDir: parts.nodeConf().binDir, signal }),
       )
     ) undone++;
   }

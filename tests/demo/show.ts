@@ -45,6 +45,7 @@ const red = paint(31);
 
 interface Manifest {
   readonly kind: string;
+  readonly spec?: Readonly<Record<string, unknown>>;
   readonly metadata: {
     readonly name: string;
     readonly namespace?: string;
@@ -65,6 +66,12 @@ async function readExample(file: string): Promise<Example> {
       document.toJS() as Manifest
     ),
   };
+}
+
+/** What the scheduler does to a pod before a runtime hears of it. */
+function schedule(manifest: Manifest, nodeName: string): Manifest {
+  if (manifest.kind !== "Pod") return manifest;
+  return { ...manifest, spec: { ...manifest.spec, nodeName } };
 }
 
 /** Whether the kernel makes links of this kind: asked by making one. */
@@ -218,7 +225,9 @@ async function show(
 ): Promise<number> {
   const examples = await Promise.all(FILES.map(readExample));
   for (const example of examples) {
-    for (const manifest of example.manifests) node.api.put(manifest);
+    for (const manifest of example.manifests) {
+      node.api.put(schedule(manifest, node.nodeName));
+    }
   }
   await node.startDaemon();
   say(
