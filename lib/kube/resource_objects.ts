@@ -67,7 +67,10 @@ export function trimSlice(value: unknown): ResourceSlice {
   return {
     spec: {
       driver: asText(driver) ?? "",
-      pool: { name: asText(name) ?? "", generation: Number(generation ?? 0) },
+      pool: {
+        name: asText(name) ?? "",
+        generation: typeof generation === "number" ? generation : 0,
+      },
       devices: asArray(devices).map(trimDevice),
     },
   };

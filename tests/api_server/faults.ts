@@ -25,6 +25,8 @@ export interface Fault {
   readonly delayMs?: number;
   /** Begin an answer and break it off; a watch is broken off after its first line. */
   readonly cut?: boolean;
+  /** Drop the connection without an answer. */
+  readonly drop?: boolean;
   /** Never answer, until the server stops. */
   readonly hang?: boolean;
   /** A watch begins well, then says in its stream that its revision is gone. */

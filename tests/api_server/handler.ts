@@ -169,8 +169,7 @@ function watch(
     bookmarks: query.get("allowWatchBookmarks") === "true",
     timeoutMs: Number(query.get("timeoutSeconds") ?? WATCH_TIMEOUT_S) * 1000,
     ...fault,
-  }, (closed) => context.watches.delete(closed));
-  context.watches.add(stream);
+  }, context.watches);
   return new Response(stream.body, {
     headers: { "content-type": "application/json;stream=watch" },
   });

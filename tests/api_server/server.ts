@@ -13,6 +13,7 @@ import {
 } from "./certificates.ts";
 import { createFaults, type Fault, type Faults } from "./faults.ts";
 import { type Access, answer, type HandlerContext, verbOf } from "./handler.ts";
+import { type Listener, listenHttps } from "./listener.ts";
 import { createRequestLog, type RequestLog } from "./request_log.ts";
 import {
   findTypeOfManifest,
@@ -65,6 +66,8 @@ export interface ApiServer extends AsyncDisposable {
   readonly store: Store;
   /** How many watches are open. */
   readonly openWatches: number;
+  /** How many requests are not answered yet. */
+  readonly inFlight: number;
   kubeconfig(options?: KubeconfigOptions): string;
   /** Creates or replaces the object of a manifest. */
   put(manifest: unknown): KubeObject;
@@ -110,14 +113,15 @@ export async function startApiServer(
     log: createRequestLog(),
     token: options.token ?? crypto.randomUUID(),
     port: options.port ?? 0,
+    inFlight: 0,
     authority: await createCertificateAuthority("stand-in"),
     pair: { certPem: "", keyPem: "" },
     closing: new AbortController(),
-    listening: undefined,
+    listener: undefined,
   };
   await issuePair(state);
   for (const manifest of options.objects ?? []) put(state, manifest);
-  listen(state);
+  await listen(state);
   return toApiServer(state);
 }
 
@@ -129,10 +133,11 @@ interface ServerState {
   readonly log: RequestLog;
   token: string;
   port: number;
+  inFlight: number;
   authority: CertificateAuthority;
   pair: CertificatePair;
   closing: AbortController;
-  listening: Deno.HttpServer<Deno.NetAddr> | undefined;
+  listener: Listener | undefined;
 }
 
 function toApiServer(state: ServerState): ApiServer {
@@ -140,7 +145,7 @@ function toApiServer(state: ServerState): ApiServer {
   const url = (): string =>
     `https://${host.includes(":") ? `[${host}]` : host}:${state.port}`;
   const stop = (): Promise<void> => stopListening(state);
-  const start = (): Promise<void> => Promise.resolve(listen(state));
+  const start = (): Promise<void> => listen(state);
   return {
     get url() {
       return url();
@@ -156,6 +161,9 @@ function toApiServer(state: ServerState): ApiServer {
     },
     get openWatches() {
       return state.watches.size;
+    },
+    get inFlight() {
+      return state.inFlight;
     },
     log: state.log,
     faults: state.faults,
@@ -192,28 +200,28 @@ async function issuePair(state: ServerState): Promise<void> {
   });
 }
 
-function listen(state: ServerState): void {
+async function listen(state: ServerState): Promise<void> {
   state.closing = new AbortController();
-  state.listening = Deno.serve({
+  state.listener = await listenHttps({
     hostname: state.options.hostname ?? "127.0.0.1",
     port: state.port,
-    cert: state.pair.certPem,
-    key: state.pair.keyPem,
-    signal: state.closing.signal,
-    onListen: ({ port }) => state.port = port,
-    onError: (error) => statusResponse(toStatusError(error)),
-  }, (request) => handle(state, request));
-  state.port = state.listening.addr.port;
+    pair: state.pair,
+    handle: (request) => handle(state, request),
+  });
+  state.port = state.listener.port;
 }
 
 async function stopListening(state: ServerState): Promise<void> {
   for (const watch of [...state.watches]) watch.cut();
   state.closing.abort();
-  await state.listening?.finished;
-  state.listening = undefined;
+  await state.listener?.close();
+  state.listener = undefined;
 }
 
-async function handle(state: ServerState, request: Request): Promise<Response> {
+async function handle(
+  state: ServerState,
+  request: Request,
+): Promise<Response | undefined> {
   const { pathname, search } = new URL(request.url);
   const open = await answerUnauthenticated(state, request, pathname);
   if (open !== undefined) return open;
@@ -231,14 +239,17 @@ async function handle(state: ServerState, request: Request): Promise<Response> {
       token: request.headers.get("authorization") ?? "",
       at: Date.now(),
     });
+  state.inFlight += 1;
   try {
     const response = await respond(state, request, { subject, target });
-    record(response.status);
+    record(response?.status ?? 0);
     return response;
   } catch (error) {
     const status = toStatusError(error);
     record(status.code);
     return statusResponse(status, status.details.retryAfterSeconds);
+  } finally {
+    state.inFlight -= 1;
   }
 }
 
@@ -265,13 +276,14 @@ async function respond(
   state: ServerState,
   request: Request,
   options: { subject: Subject; target: Target | undefined },
-): Promise<Response> {
+): Promise<Response | undefined> {
   const { subject, target } = options;
   if (request.headers.get("authorization") !== `Bearer ${state.token}`) {
     throw new StatusError(401, "Unauthorized");
   }
   const fault = state.faults.take(subject);
   if (fault !== undefined) await applyFault(state, fault);
+  if (fault?.drop) return undefined;
   if (fault?.cut && subject.verb !== "watch") return cutResponse();
   if (target === undefined) {
     throw new StatusError(

@@ -283,6 +283,11 @@ Deno.test("startApiServer() fails as it is told", async (t) => {
     await assert.rejects(ask(server, POD_A), TypeError);
     assert.equal((await ask(server, POD_A)).status, 200);
   });
+  await t.step("dropped", async () => {
+    server.faults.add({ drop: true, times: 1 });
+    await assert.rejects(ask(server, POD_A), TypeError);
+    assert.equal((await ask(server, POD_A)).status, 200);
+  });
   await t.step("hanging", async () => {
     server.faults.add({ hang: true, times: 1 });
     await assert.rejects(

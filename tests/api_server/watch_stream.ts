@@ -37,15 +37,17 @@ export interface WatchStream {
 
 const encoder = new TextEncoder();
 
-/** Opens a watch. @throws {StatusError} 410 when the revision is no longer kept. */
+/** Opens a watch, which is one of `watches` until it is closed. @throws {StatusError} 410 when the revision is no longer kept. */
 export function openWatch(
   store: Store,
   options: WatchOptions,
-  onClosed: (stream: WatchStream) => void,
+  watches: Set<WatchStream>,
 ): WatchStream {
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let sent = 0;
   const first = firstEvents(store, options);
   const send = (type: string, object: unknown): void => {
+    sent += 1;
     controller?.enqueue(
       encoder.encode(`${JSON.stringify({ type, object })}\n`),
     );
@@ -54,7 +56,6 @@ export function openWatch(
     const event = eventOf(change, options);
     if (event === undefined) return;
     send(event.type, event.object);
-    if (options.cutAfterFirst) stream.cut();
   });
   const close = (
     finish: (open: ReadableStreamDefaultController<Uint8Array>) => void,
@@ -64,13 +65,17 @@ export function openWatch(
     controller = undefined;
     clearTimeout(timer);
     stopListening();
-    onClosed(stream);
+    watches.delete(stream);
     finish(open);
   };
   const stream: WatchStream = {
     body: new ReadableStream({
       start: (opened) => {
         controller = opened;
+      },
+      // Called when all that was sent is taken: what is not would be lost in a cut.
+      pull: () => {
+        if (options.cutAfterFirst && sent > 0) stream.cut();
       },
       cancel: () => close(() => {}),
     }),
@@ -83,9 +88,9 @@ export function openWatch(
       }
     },
   };
+  watches.add(stream);
   const timer = setTimeout(stream.end, options.timeoutMs);
   for (const event of first) send(event.type, event.object);
-  if (options.cutAfterFirst && first.length > 0) stream.cut();
   return stream;
 }
 
