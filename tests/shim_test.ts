@@ -1,7 +1,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { SUPPORTED_VERSIONS } from "../lib/cni/version.ts";
+import { createSpool, drainSpool } from "../lib/daemon/spool.ts";
 import { encodeResult } from "../lib/wire/answer.ts";
-import { decodeRequest } from "../lib/wire/request.ts";
+import { type CniRequest, decodeRequest } from "../lib/wire/request.ts";
 import { run } from "../shim.ts";
 import {
   type Asked,
@@ -493,6 +494,32 @@ Deno.test("run() fails a DEL with code 11 when it can neither be done nor kept",
   const failure = failureOf(await call({ command: "DEL", stdin }));
   equal(failure.code, 11);
   match(failure.msg, /^The daemon does not answer on .* cannot be kept in /);
+});
+
+Deno.test("run() loses no DEL when the daemon starts in the middle of many", async () => {
+  for (let round = 0; round < 10; round++) {
+    using node = makeNode();
+    const ids = Array.from({ length: 40 }, (_, index) => `c${index}`);
+    const handled = new Set<string>();
+    const take = (request: CniRequest): Promise<void> => {
+      handled.add(request.env.CNI_CONTAINERID ?? "");
+      return Promise.resolve();
+    };
+    const calls = ids.map((CNI_CONTAINERID) => {
+      const stdin = confOf(node, {});
+      return call({ command: "DEL", env: { CNI_CONTAINERID }, stdin });
+    });
+    // The daemon comes after some have been left, and before others are.
+    await Promise.race(calls.slice(round));
+    await using _daemon = startScriptedDaemon(node.socketPath, ({ body }) => {
+      take(decodeRequest(body));
+      return [formatAnswer(200, "")];
+    });
+    const { signal } = new AbortController();
+    await drainSpool(createSpool(node.spoolDir), take, { signal });
+    for (const { code } of await Promise.all(calls)) equal(code, 0);
+    deepEqual([...handled].sort(), ids.sort());
+  }
 });
 
 Deno.test("run() answers VERSION by itself", async (t) => {
