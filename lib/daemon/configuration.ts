@@ -28,12 +28,11 @@ import { POD_RESOURCES_SOCKET } from "../devices/pod_resources.ts";
 import { parseGlobalNamespaces } from "../selection/isolation.ts";
 import { DEFAULT_CNI_DIR, DEFAULT_SOCKET_DIR } from "../wire/places.ts";
 import {
-  daemonSchema,
   type DaemonValues,
   type Document,
-  multusSchema,
   type MultusValues,
-  readDocument,
+  readDaemonDocument,
+  readMultusDocument,
 } from "./configuration_schema.ts";
 import type { DaemonFlags } from "./daemon_flags.ts";
 
@@ -42,15 +41,21 @@ export type LogLevel = "panic" | "error" | "verbose" | "debug";
 
 /** When a log file is rotated, and how long old ones are kept. */
 export interface LogOptions {
+  /** Old files are removed after so many days; 0 for never. */
   readonly maxAgeDays: number;
+  /** A file is rotated when it is larger than this. */
   readonly maxSizeMegabytes: number;
+  /** So many old files are kept; 0 for all. */
   readonly maxBackups: number;
+  /** Old files are compressed. */
   readonly compress: boolean;
 }
 
 /** An attachment that GC is told to leave alone. */
 export interface ValidAttachment {
+  /** The container, spelled as on the wire. */
   readonly containerID: string;
+  /** Its interface. */
   readonly ifname: string;
 }
 
@@ -58,7 +63,9 @@ export interface ValidAttachment {
 export interface ShimConf {
   /** The configuration without what the runtime put in for this one request. */
   readonly document: Document<MultusValues>;
+  /** What the runtime asks of the default network, byte for byte. */
   readonly runtimeConfig?: JsonText;
+  /** The result of the ADD, for CHECK and DEL. */
   readonly prevResult?: JsonText;
   /** GC's list; `undefined` when the runtime gave none. */
   readonly validAttachments?: readonly ValidAttachment[];
@@ -66,30 +73,55 @@ export interface ShimConf {
 
 /** The Multus CNI configuration as it holds for a request, with all defaults. */
 export interface MultusConf {
+  /** The network's name. */
   readonly name: string;
+  /** The version that the runtime speaks. */
   readonly cniVersion: string;
+  /** CNI files for networks that are given by name. */
   readonly confDir: string;
+  /** State: records, results, left-over DELs. */
   readonly cniDir: string;
+  /** The plugin directory that is searched first. */
   readonly binDir: string;
+  /** Credentials; without it, those of the pod. */
   readonly kubeconfig?: string;
+  /** The default network: a name, a directory or a file. It makes `delegates` void. */
   readonly clusterNetwork?: string;
+  /** More networks for every pod outside `systemNamespaces`. */
   readonly defaultNetworks: readonly string[];
+  /** Configurations in place, byte for byte; the first is the default network. */
   readonly delegates: readonly JsonText[];
+  /** Namespaces whose pods get no `defaultNetworks`. */
   readonly systemNamespaces: readonly string[];
+  /** Where the networks of the operator's live. */
   readonly multusNamespace: string;
+  /** Pods may use networks of their own namespace and of `globalNamespaces` only. */
   readonly namespaceIsolation: boolean;
+  /** Namespaces whose networks are open to all. */
   readonly globalNamespaces: readonly string[];
+  /** The default network's sign of life. */
   readonly readinessIndicatorFile?: string;
+  /** What the delegates can do, for the runtime to read. */
   readonly capabilities: Readonly<Record<string, boolean>>;
+  /** What the runtime asks of the default network, byte for byte. */
   readonly runtimeConfig?: JsonText;
+  /** The result of the ADD, for CHECK and DEL. */
   readonly prevResult?: JsonText;
+  /** GC's list; absent when the runtime gave none. */
   readonly validAttachments?: readonly ValidAttachment[];
+  /** A DEL that a delegate failed is the runtime's to try again. */
   readonly retryDeleteOnError: boolean;
+  /** One more chain of this name, from a directory beside the default network's. */
   readonly auxiliaryCNIChainName?: string;
+  /** Where logs are written besides stderr. */
   readonly logFile?: string;
+  /** How much is logged. */
   readonly logLevel: LogLevel;
+  /** Logs are written to stderr. */
   readonly logToStderr: boolean;
+  /** Rotation of `logFile`. */
   readonly logOptions: LogOptions;
+  /** Where the shim finds the daemon. */
   readonly daemonSocketDir: string;
   /** Time for one request, waiting included; only the daemon's configuration sets it. */
   readonly requestTimeoutMs: number;
@@ -103,8 +135,11 @@ export interface MultusConf {
 
 /** How this node gets a certificate of its own. */
 export interface PerNodeCertificate {
+  /** Credentials to ask for the first certificate with. */
   readonly bootstrapKubeconfig: string;
+  /** Where key and certificate are kept. */
   readonly certDir: string;
+  /** How long a certificate is asked for. */
   readonly certDurationMs: number;
 }
 
@@ -114,29 +149,47 @@ export interface DaemonConf extends MultusConf {
   readonly path: string;
   /** What the file and the flags say, defaults apart: this overrides the shim's configuration. */
   readonly document: Document<DaemonValues>;
+  /** The host's root file system; absent outside a pod. */
   readonly chrootDir?: string;
+  /** Where the daemon serves `multus.sock`. */
   readonly socketDir: string;
   /** Without it, no metrics are served; 0 is any free port. */
   readonly metricsPort?: number;
+  /** The address that metrics are served on. */
   readonly metricsBindAddress: string;
+  /** The Go daemon's bound on what it does at once. */
   readonly connectionLimit?: number;
+  /** How many ADDs run at once, if not worked out from the machine. */
   readonly addConcurrency?: number;
   /** `auto`, or a file to be copied; without it, no configuration is written. */
   readonly multusConfigFile?: string;
+  /** Where the default network's configuration is looked for. */
   readonly multusAutoconfigDir: string;
+  /** Where `00-multus.conf` is written. */
   readonly cniConfigDir: string;
+  /** The file to use as the default network, and no other. */
   readonly multusMasterCNI?: string;
+  /** `cniVersion` counts for the generated configuration whatever the default network's is. */
   readonly forceCNIVersion: boolean;
+  /** The generated configuration takes the default network's name. */
   readonly overrideNetworkName: boolean;
+  /** A certificate of this node's own; absent when switched off. */
   readonly perNodeCertificate?: PerNodeCertificate;
+  /** Known, and without effect: it is about the Go runtime. */
   readonly enablePprof: boolean;
+  /** `00-multus.conf` is removed when the daemon stops. */
   readonly cleanupConfigOnExit: boolean;
   /** Where `delegate-exec` and `default-route` lie. */
   readonly libexecDir: string;
+  /** The kubelet's socket for devices. */
   readonly podResourcesSocket: string;
+  /** The kubelet's file for devices, where there is no socket. */
   readonly deviceCheckpoint: string;
+  /** Device information files. */
   readonly deviceInfoDir: string;
+  /** Lines for people, or JSON. */
   readonly logFormat: "text" | "json";
+  /** Time to finish what runs when the daemon is told to stop. */
   readonly shutdownTimeoutMs: number;
 }
 
@@ -264,15 +317,14 @@ export function parseDaemonConf(
   given: string,
   { path, flags }: { readonly path: string; readonly flags: DaemonFlags },
 ): DaemonConf {
-  const source = { schema: daemonSchema, source: path };
-  const fromFile = readDocument(given, source);
+  const fromFile = readDaemonDocument(given, path);
   let { text } = fromFile;
   for (const [key, value] of Object.entries(flags.overrides)) {
     text = setMember(text, key, JSON.stringify(value));
   }
   const document = text === fromFile.text
     ? fromFile
-    : readDocument(text, source);
+    : readDaemonDocument(text, path);
   return {
     path,
     document,
@@ -345,10 +397,7 @@ function membersOf(text: string): ReturnType<typeof readMembers> {
 function readCached(text: JsonText): Document<MultusValues> {
   const known = documents.get(text);
   if (known !== undefined) return known;
-  const document = readDocument(text, {
-    schema: multusSchema,
-    source: SHIM_SOURCE,
-  });
+  const document = readMultusDocument(text, SHIM_SOURCE);
   const [oldest] = documents.keys();
   if (documents.size >= CACHED_MAX && oldest !== undefined) {
     documents.delete(oldest);

@@ -144,48 +144,141 @@ const daemonMembers = {
   shutdownTimeoutSeconds: whole(1, TIMEOUT_SECONDS_MAX),
 } as const;
 
-/** The configuration that the runtime passes to the shim. */
-export const multusSchema = z.looseObject(multusMembers);
+const multus = z.looseObject(multusMembers);
+const daemon = z.looseObject({ ...multusMembers, ...daemonMembers });
 
-/** The daemon's own configuration. */
-export const daemonSchema = z.looseObject({
-  ...multusMembers,
-  ...daemonMembers,
-});
+/** The keys that a configuration may have. */
+export interface KnownKeys {
+  /** One member for each key. */
+  readonly shape: Readonly<Record<string, unknown>>;
+}
 
-/** The keys of `multusSchema` that are there. */
-export type MultusValues = z.infer<typeof multusSchema>;
+/** The keys of the configuration that the runtime passes to the shim. */
+export const multusSchema: KnownKeys = multus;
 
-/** The keys of `daemonSchema` that are there. */
-export type DaemonValues = z.infer<typeof daemonSchema>;
+/** The keys of the daemon's own configuration. */
+export const daemonSchema: KnownKeys = daemon;
+
+/** The keys that are there of the configuration that the runtime passes to the shim, spelled as in the file. */
+export type MultusValues = {
+  readonly name?: string | undefined;
+  readonly type?: string | undefined;
+  readonly cniVersion?: string | undefined;
+  readonly confDir?: string | undefined;
+  readonly cniDir?: string | undefined;
+  readonly binDir?: string | undefined;
+  readonly kubeconfig?: string | undefined;
+  readonly clusterNetwork?: string | undefined;
+  readonly defaultNetworks?: readonly string[] | undefined;
+  readonly delegates?: readonly Readonly<Record<string, unknown>>[] | undefined;
+  readonly systemNamespaces?: readonly string[] | undefined;
+  readonly multusNamespace?: string | undefined;
+  readonly namespaceIsolation?: boolean | undefined;
+  readonly globalNamespaces?: string | undefined;
+  readonly readinessindicatorfile?: string | undefined;
+  readonly capabilities?: Readonly<Record<string, boolean>> | undefined;
+  readonly runtimeConfig?: Readonly<Record<string, unknown>> | undefined;
+  readonly retryDeleteOnError?: boolean | undefined;
+  readonly auxiliaryCNIChainName?: string | undefined;
+  readonly logFile?: string | undefined;
+  readonly logLevel?: string | undefined;
+  readonly logToStderr?: boolean | undefined;
+  readonly logOptions?: {
+    readonly maxAge?: number | undefined;
+    readonly maxSize?: number | undefined;
+    readonly maxBackups?: number | undefined;
+    readonly compress?: boolean | undefined;
+  } | undefined;
+  readonly daemonSocketDir?: string | undefined;
+};
+
+/** The keys that are there of the daemon's own configuration, spelled as in the file. */
+export type DaemonValues = MultusValues & {
+  readonly chrootDir?: string | undefined;
+  readonly socketDir?: string | undefined;
+  readonly metricsPort?: number | undefined;
+  readonly connectionLimit?: number | undefined;
+  readonly multusConfigFile?: string | undefined;
+  readonly multusAutoconfigDir?: string | undefined;
+  readonly cniConfigDir?: string | undefined;
+  readonly multusMasterCNI?: string | undefined;
+  readonly forceCNIVersion?: boolean | undefined;
+  readonly overrideNetworkName?: boolean | undefined;
+  readonly perNodeCertificate?: {
+    readonly enabled?: boolean | undefined;
+    readonly bootstrapKubeconfig?: string | undefined;
+    readonly certDir?: string | undefined;
+    readonly certDuration?: string | undefined;
+  } | undefined;
+  readonly enablePprof?: boolean | undefined;
+  readonly cleanupConfigOnExit?: boolean | undefined;
+  readonly metricsBindAddress?: string | undefined;
+  readonly libexecDir?: string | undefined;
+  readonly podResourcesSocket?: string | undefined;
+  readonly deviceCheckpoint?: string | undefined;
+  readonly deviceInfoDir?: string | undefined;
+  readonly logFormat?: "text" | "json" | undefined;
+  readonly addConcurrency?: number | undefined;
+  readonly requestTimeoutSeconds?: number | undefined;
+  readonly pluginTimeoutSeconds?: number | undefined;
+  readonly shutdownTimeoutSeconds?: number | undefined;
+};
 
 /** A configuration that was found good. */
 export interface Document<T> {
   /** The text with known keys in their own spelling, everything else as it was. */
   readonly text: JsonText;
+  /** What was read of it. */
   readonly values: T;
 }
 
 /**
- * Reads a configuration and checks it. `source` begins every message: a file's path, or what stands for it.
+ * Reads what the runtime passes to the shim. `source` begins every message.
  *
  * @throws {CniError} Decoding failure with line and column, or invalid configuration with the JSON path.
  */
-export function readDocument<T extends z.ZodMiniObject>(
+export function readMultusDocument(
   given: string,
-  { schema, source }: { readonly schema: T; readonly source: string },
-): Document<z.infer<T>> {
+  source: string,
+): Document<MultusValues> {
+  const text = readObject(given, { keys: multus, source });
+  return { text, values: check(text, { schema: multus, source }) };
+}
+
+/**
+ * Reads the daemon's own configuration. `source` begins every message: the file's path.
+ *
+ * @throws {CniError} Decoding failure with line and column, or invalid configuration with the JSON path.
+ */
+export function readDaemonDocument(
+  given: string,
+  source: string,
+): Document<DaemonValues> {
+  const text = readObject(given, { keys: daemon, source });
+  return { text, values: check(text, { schema: daemon, source }) };
+}
+
+function readObject(
+  given: string,
+  { keys, source }: { keys: KnownKeys; source: string },
+): JsonText {
   const value = parseJson(given, source);
   if (!isObject(value)) throw wrong(source, { expected: "an object", value });
-  const text = canonicalText(given, Object.keys(schema.shape));
-  const canonical = withoutNulls(JSON.parse(text), schema);
-  const checked = schema.safeParse(canonical);
-  if (checked.success) return { text, values: checked.data };
+  return canonicalText(given, Object.keys(keys.shape));
+}
+
+function check<T extends z.ZodMiniObject>(
+  text: JsonText,
+  { schema, source }: { schema: T; source: string },
+): z.infer<T> {
+  const value = withoutNulls(JSON.parse(text), schema);
+  const checked = schema.safeParse(value);
+  if (checked.success) return checked.data;
   const [issue] = checked.error.issues;
   throw wrong(source, {
     path: issue?.path ?? [],
     expected: issue?.message ?? "something else",
-    value: valueAt(canonical, issue?.path ?? []),
+    value: valueAt(value, issue?.path ?? []),
   });
 }
 

@@ -17,6 +17,7 @@ import { DEFAULT_DAEMON_CONFIG } from "./configuration.ts";
 
 /** What the command line says. */
 export interface DaemonFlags {
+  /** The configuration's file. */
   readonly configPath: string;
   /** Whether the path was asked for, and is not the default. */
   readonly isConfigGiven: boolean;
@@ -31,6 +32,7 @@ export type FlagsOutcome =
 
 /** A command line that cannot be understood. */
 export class UsageError extends Error {
+  /** The name of the class. */
   override readonly name = "UsageError";
 }
 

@@ -9,7 +9,9 @@
 
 /** A place in a text, both counted from 1. */
 export interface TextPlace {
+  /** The line. */
   readonly line: number;
+  /** The character in it. */
   readonly column: number;
 }
 

@@ -27,7 +27,9 @@ export type LaneName = "add" | "delete" | "check" | "gc" | "status";
 
 /** How many hold a place, and how many wait for one or for their container. */
 export interface LaneGauge {
+  /** How many run now. */
   readonly inFlight: number;
+  /** How many wait now. */
   readonly queued: number;
 }
 
@@ -47,6 +49,7 @@ export interface LimitOptions {
 
 /** One request that asks for its turn. */
 export interface LimitRequest {
+  /** The lane to go through. */
   readonly lane: LaneName;
   /** The container whose turn is needed; without one, only the lane counts. */
   readonly containerId?: string;

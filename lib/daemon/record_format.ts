@@ -35,12 +35,19 @@ export interface RecordedAttachment {
   readonly config: JsonText;
   /** The display name: `<namespace>/<name>`, or the configuration's name for the default network. */
   readonly name: string;
+  /** The interface in the pod. */
   readonly ifname: string;
+  /** Whether it is the pod's default network. */
   readonly isDefault: boolean;
+  /** How far it has come. */
   readonly state: AttachmentState;
+  /** Why the pod got it; absent in a record of the Go daemon. */
   readonly source?: DelegateSource;
+  /** The NetworkAttachmentDefinition that it came from. */
   readonly definition?: { readonly namespace: string; readonly name: string };
+  /** The hardware address that the pod asked for. */
   readonly macRequest?: string;
+  /** The addresses that the pod asked for. */
   readonly ipRequest?: readonly string[];
   /** The gateways that the pod asked the default route to go through. */
   readonly gatewayRequest?: readonly string[];
@@ -48,8 +55,11 @@ export interface RecordedAttachment {
   readonly isFilterV4Gateway?: boolean;
   /** The same for IPv6. */
   readonly isFilterV6Gateway?: boolean;
+  /** The device that the kubelet gave for it. */
   readonly deviceId?: string;
+  /** The resource that the device is one of. */
   readonly resourceName?: string;
+  /** The device information file that plugins are given. */
   readonly deviceInfoFile?: string;
   /** Absent in a record of the Go daemon. */
   readonly cniArgs?: CniArgs;
@@ -57,6 +67,7 @@ export interface RecordedAttachment {
   readonly capabilityArgs?: Readonly<Record<string, JsonText>>;
   /** When it was written down, in ISO 8601. */
   readonly recordedAt?: string;
+  /** What its ADD came to, in the newest shape. */
   readonly result?: Result;
   /** There was a result, and it cannot be read any more: libcni's cache may have it. */
   readonly isResultDamaged?: boolean;
@@ -64,11 +75,13 @@ export interface RecordedAttachment {
 
 /** All attachments of one container. */
 export interface AttachmentRecord {
+  /** The container, which is the file's name too. */
   readonly containerId: string;
   /** Who wrote it. Of what "go" wrote, every attachment counts as done. */
   readonly origin: "own" | "go";
   /** Absent in a record of the Go daemon. */
   readonly netns?: string;
+  /** The pod; absent in a record of the Go daemon. */
   readonly pod?: {
     readonly namespace: string;
     readonly name: string;
@@ -76,19 +89,25 @@ export interface AttachmentRecord {
   };
   /** Which boot of the machine it was written in. */
   readonly bootId?: string;
+  /** In the order in which they are begun. */
   readonly attachments: readonly RecordedAttachment[];
 }
 
 /** Where, in bytes, the two parts of one attachment stand that are overwritten in place. */
 export interface Place {
+  /** Where the state begins. */
   readonly stateAt: number;
+  /** Where the result's room begins. */
   readonly resultAt: number;
+  /** How much room there is for the result. */
   readonly resultLength: number;
 }
 
 /** A record and its text. */
 export interface RecordText {
+  /** The whole file. */
   readonly text: string;
+  /** For each attachment, in their order. */
   readonly places: readonly Place[];
 }
 
@@ -154,12 +173,15 @@ export async function encodeResult(result: Result): Promise<string> {
 
 /** A record as read, with where to overwrite it; a record of the Go daemon has no such places. */
 export interface ParsedRecord {
+  /** What it says. */
   readonly record: AttachmentRecord;
+  /** For each attachment, in their order. */
   readonly places?: readonly Place[];
 }
 
 /** What a record's text does not say. */
 export interface ParseRecordOptions {
+  /** The container, which is the file's name. */
   readonly containerId: string;
   /** The default network's interface, which the Go daemon does not write down. */
   readonly defaultIfname: string;

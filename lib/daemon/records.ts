@@ -45,8 +45,11 @@ export type {
 
 /** A record that cannot be read: its states cannot be trusted, nor can its configurations. */
 export class DamagedRecordError extends Error {
+  /** The name of the class. */
   override readonly name = "DamagedRecordError";
+  /** The container that it belongs to. */
   readonly containerId: string;
+  /** The file. */
   readonly path: string;
   /** What is wrong with it, for a person. */
   readonly reason: string;
@@ -73,12 +76,15 @@ export type NewAttachment = Omit<
 /** A record that is about to be written for the first time. */
 export interface NewRecord
   extends Omit<AttachmentRecord, "origin" | "bootId" | "attachments"> {
+  /** In the order in which they will be begun. */
   readonly attachments: readonly NewAttachment[];
 }
 
 /** How an attachment has changed; a result goes with "done". */
 export interface StateChange {
+  /** The new state. */
   readonly state: AttachmentState;
+  /** What the ADD came to. */
   readonly result?: Result;
 }
 
@@ -121,13 +127,17 @@ export interface AttachmentSummary {
   readonly name: string;
   /** The `name` of the configuration, which GC goes by. */
   readonly network: string;
+  /** The interface in the pod. */
   readonly ifname: string;
+  /** How far it has come. */
   readonly state: AttachmentState;
 }
 
 /** What is kept in memory of a record. */
 export interface RecordSummary {
+  /** The pod; absent in a record of the Go daemon. */
   readonly pod?: AttachmentRecord["pod"];
+  /** In the order of the record. */
   readonly attachments: readonly AttachmentSummary[];
 }
 
@@ -137,6 +147,7 @@ export interface RecordsOptions {
   readonly dir: string;
   /** From `readBootId`; without it, a record is never taken to be of this boot. */
   readonly bootId?: string;
+  /** The time, for what is written down. */
   readonly now?: () => Date;
 }
 
@@ -198,7 +209,9 @@ export interface ReadOptions {
 
 /** There is a record for this container already. */
 export class RecordExistsError extends Error {
+  /** The name of the class. */
   override readonly name = "RecordExistsError";
+  /** The container that it belongs to. */
   readonly containerId: string;
 
   /** Makes an error for the container. */

@@ -10,6 +10,7 @@ import process from "node:process";
 
 /** What the number of places for ADDs is worked out from. */
 export interface Machine {
+  /** Processors that this process may use. */
   readonly cpus: number;
   /** The memory limit of the daemon's own group, if there is one. */
   readonly memoryLimitBytes?: number;
