@@ -1,12 +1,14 @@
 /**
- * `deno task test`: brings what the machine lacks, runs every test, and ends
- * with one line that counts them. A skipped test is a failure where CI=true:
- * what cannot be tested on a machine says so by its own assertion instead.
+ * `deno task test`: brings what the machine lacks, runs every test on a node
+ * of its own, then holds what the programs asked for against their grants,
+ * and ends with one line that counts. A skipped test is a failure where
+ * CI=true: what cannot be tested on a machine says so by its own assertion.
  *
- * Arguments: paths of test files; without any, all of them. What follows
- * `--` goes to `deno test`.
+ * Arguments: test files, and options of `deno test`; without any, everything.
  */
+import { join } from "node:path";
 import { bundleAll } from "../deployments/build.ts";
+import { AUDIT_DIR } from "./audit.ts";
 import { canIsolate, INSIDE, isolated } from "./isolation.ts";
 import { BUNDLES } from "./node.ts";
 import { ensurePrerequisites, TESTING } from "./prerequisites.ts";
@@ -15,7 +17,7 @@ const encoder = new TextEncoder();
 const say = (line: string): void =>
   void Deno.stdout.writeSync(encoder.encode(`${line}\n`));
 
-/** What the tests themselves may do: everything that a test of a node's daemon does, named kind by kind. */
+/** What the tests themselves may do: everything that testing a node's daemon takes, named kind by kind. */
 const TEST_FLAGS = [
   "--allow-read",
   "--allow-write",
@@ -25,8 +27,8 @@ const TEST_FLAGS = [
   "--allow-sys",
 ];
 
-/** How long the whole run may take: CI's limit is 90 minutes, the aim is 25. */
-const RUN_MS_MAX = 45 * 60_000;
+/** How long one stage may take: CI's limit for all is 90 minutes, the aim is 25. */
+const STAGE_MS_MAX = 45 * 60_000;
 
 interface Counts {
   readonly passed: number;
@@ -34,13 +36,14 @@ interface Counts {
   readonly skipped: number;
 }
 
+const NOTHING: Counts = { passed: 0, failed: 0, skipped: 0 };
+
 function readAttribute(xml: string, name: string): number {
-  return Number(
-    new RegExp(`<testsuites[^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0,
-  );
+  const found = new RegExp(`<testsuites[^>]*\\b${name}="(\\d+)"`).exec(xml);
+  return Number(found?.[1] ?? 0);
 }
 
-/** Counts from a JUnit report as `deno test` writes it; the steps of a test count as tests. */
+/** Counts from a JUnit report as `deno test` writes it. */
 function readCounts(xml: string): Counts {
   const tests = readAttribute(xml, "tests");
   const failed = readAttribute(xml, "failures") + readAttribute(xml, "errors");
@@ -48,7 +51,15 @@ function readCounts(xml: string): Counts {
   return { passed: tests - failed - skipped, failed, skipped };
 }
 
-/** Loads all modules while the network is there: inside the node of our own there is none. */
+function add(a: Counts, b: Counts): Counts {
+  return {
+    passed: a.passed + b.passed,
+    failed: a.failed + b.failed,
+    skipped: a.skipped + b.skipped,
+  };
+}
+
+/** Loads and checks all modules while the network is there: on the node of our own there is none. */
 async function loadModules(args: readonly string[]): Promise<boolean> {
   const { success } = await new Deno.Command(Deno.execPath(), {
     args: ["test", "--quiet", "--no-run", ...args],
@@ -59,78 +70,102 @@ async function loadModules(args: readonly string[]): Promise<boolean> {
   return success;
 }
 
-async function runTests(
-  args: readonly string[],
-  options: { report: string; bundles: string },
-): Promise<boolean> {
-  const command = [
+interface Stage {
+  /** Where reports and bundles of this run are. */
+  readonly workDir: string;
+  readonly isIsolated: boolean;
+  readonly args: readonly string[];
+}
+
+/** One run of `deno test`. */
+async function runStage(stage: Stage): Promise<Counts> {
+  const report = join(stage.workDir, `report-${crypto.randomUUID()}.xml`);
+  const command: [string, ...string[]] = [
     Deno.execPath(),
     "test",
     "--quiet",
     "--no-prompt",
     "--no-check",
-    "--parallel",
-    "--shuffle",
+    "--reporter=dot",
     ...TEST_FLAGS,
-    `--junit-path=${options.report}`,
-    ...args,
+    `--junit-path=${report}`,
+    ...stage.args,
   ];
-  const isIsolated = await canIsolate();
-  if (!isIsolated) {
-    say(
-      "Not root, and no user namespaces: tests of real interfaces are skipped",
-    );
-  }
-  const [program, ...rest] = isIsolated
-    ? isolated(command)
-    : command as [string, ...string[]];
+  const [program, ...args] = stage.isIsolated ? isolated(command) : command;
   const child = new Deno.Command(program, {
-    args: rest,
+    args,
     env: {
-      [BUNDLES]: options.bundles,
-      ...(isIsolated ? { [INSIDE]: "tests" } : {}),
+      [BUNDLES]: stage.workDir,
+      [AUDIT_DIR]: join(stage.workDir, "audit"),
+      ...(stage.isIsolated ? { [INSIDE]: "tests" } : {}),
     },
     stdin: "null",
     stdout: "inherit",
     stderr: "inherit",
-    signal: AbortSignal.timeout(RUN_MS_MAX),
+    signal: AbortSignal.timeout(STAGE_MS_MAX),
   }).spawn();
-  return (await child.status).success;
+  const { success } = await child.status;
+  const counts = readCounts(await Deno.readTextFile(report).catch(() => ""));
+  // A run that fails without a failed test has leaked, or ended before its report.
+  return success || counts.failed > 0
+    ? counts
+    : add(counts, { ...NOTHING, failed: 1 });
+}
+
+async function runAll(
+  args: readonly string[],
+  workDir: string,
+): Promise<Counts> {
+  await Deno.mkdir(join(workDir, "audit"));
+  await bundleAll(workDir, () => {});
+  if (!await loadModules(args)) return { ...NOTHING, failed: 1 };
+  const isIsolated = await canIsolate();
+  say(
+    isIsolated
+      ? "All tests run on a node of their own: fresh network, mount and process namespaces"
+      : "Not root, and no user namespaces here: tests of real interfaces are skipped",
+  );
+  const counts = await runStage({
+    workDir,
+    isIsolated,
+    args: ["--parallel", "--shuffle", ...args],
+  });
+  // A part of the tests uses a part of the grants: only all of them can be judged.
+  if (args.length > 0 || !isIsolated) return counts;
+  say("What the programs asked for, held against their grants");
+  const judgement = join("tests", "grants_used.ts");
+  return add(
+    counts,
+    await runStage({ workDir, isIsolated, args: [judgement] }),
+  );
+}
+
+/** The closing line, and the exit code. */
+function conclude(counts: Counts): number {
+  const strict = Deno.env.get("CI") === "true";
+  if (strict && counts.skipped > 0) {
+    say(`${counts.skipped} skipped: where CI=true a skip is a failure`);
+  }
+  const failed = counts.failed + (strict ? counts.skipped : 0);
+  const skipped = counts.skipped > 0 && !strict
+    ? `, ${counts.skipped} skipped`
+    : "";
+  say(`${counts.passed} passed, ${failed} failed${skipped}`);
+  return failed === 0 && counts.passed > 0 ? 0 : 1;
 }
 
 async function main(args: readonly string[]): Promise<number> {
   const missing = await ensurePrerequisites(TESTING, say);
   if (missing.length > 0) {
-    say(
-      `Please install: ${
-        missing.map((one) => `${one.debianPackage} (${one.purpose})`).join(", ")
-      }`,
-    );
+    const names = missing.map((one) => `${one.debianPackage} (${one.purpose})`);
+    say(`Please install: ${names.join(", ")}`);
     return 2;
   }
-  const bundles = await Deno.makeTempDir({ prefix: "multus-tests-" });
-  const report = `${bundles}/report.xml`;
+  const workDir = await Deno.makeTempDir({ prefix: "multus-tests-" });
   try {
-    await bundleAll(bundles, () => {});
-    if (!await loadModules(args)) {
-      say("0 passed, 1 failed");
-      return 1;
-    }
-    const success = await runTests(args, { report, bundles });
-    const counts = readCounts(await Deno.readTextFile(report));
-    const strict = Deno.env.get("CI") === "true";
-    if (strict && counts.skipped > 0) {
-      say(`${counts.skipped} skipped: where CI=true a skip is a failure`);
-    }
-    const skipped = counts.skipped > 0 && !strict
-      ? `, ${counts.skipped} skipped`
-      : "";
-    const failed = counts.failed + (strict ? counts.skipped : 0) +
-      (success || counts.failed > 0 ? 0 : 1);
-    say(`${counts.passed} passed, ${failed} failed${skipped}`);
-    return failed === 0 && counts.passed > 0 ? 0 : 1;
+    return conclude(await runAll(args, workDir));
   } finally {
-    await Deno.remove(bundles, { recursive: true });
+    await Deno.remove(workDir, { recursive: true });
   }
 }
 
