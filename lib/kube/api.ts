@@ -27,7 +27,9 @@ import { formatPath, type ResourceRef } from "./resource.ts";
 
 /** One request that ended, for metrics. */
 export interface RequestEvent {
+  /** What was done. */
   readonly verb: "get" | "list" | "watch" | "create" | "patch";
+  /** The kind of object, as URLs name it. */
   readonly resource: string;
   /** The HTTP status, 0 when there was no answer. */
   readonly code: number;
@@ -37,9 +39,13 @@ export interface RequestEvent {
 
 /** How the API is reached. */
 export interface ApiOptions {
+  /** Whose requests they are. */
   readonly credentials: Credentials;
+  /** Who is asking, for the server's logs. */
   readonly userAgent?: string;
+  /** Told of every request. */
   readonly onRequest?: (event: RequestEvent) => void;
+  /** Limits other than `PACE_LIMITS`. */
   readonly pace?: Partial<PaceLimits>;
   /** How long one attempt may take. */
   readonly attemptMs?: number;
@@ -47,6 +53,7 @@ export interface ApiOptions {
 
 /** Who waits for an answer, and how patiently. */
 export interface CallOptions {
+  /** Ends the wait. */
   readonly signal: AbortSignal;
   /** How often it may be tried while the API is not available. */
   readonly attempts?: number;
@@ -59,12 +66,15 @@ export type Query = Readonly<
 
 /** What is done with one page of a list. */
 export interface ListOptions extends CallOptions {
+  /** Selectors, limits and the like. */
   readonly query?: Query;
+  /** Called with each object as it arrives. */
   readonly onItem: (item: unknown) => void;
 }
 
 /** What a list says of itself. */
 export interface ListMeta {
+  /** The state that the list shows. */
   readonly resourceVersion: string;
   /** Where the next page begins; undefined on the last. */
   readonly continue: string | undefined;
@@ -72,27 +82,33 @@ export interface ListMeta {
 
 /** What is done with a watch. */
 export interface WatchOptions {
+  /** Ends the wait. */
   readonly signal: AbortSignal;
+  /** Selectors, limits and the like. */
   readonly query?: Query;
   /** A watch that says nothing for so long is dead. */
   readonly idleMs: number;
   /** Called once, when the server begins to answer. */
   readonly onOpen?: () => void;
+  /** Called with each event, as JSON. */
   readonly onLine: (line: string) => void;
 }
 
 /** The requests. All throw `ApiUnavailableError`, `ApiStatusError`, or the signal's reason. */
 export interface Api {
+  /** The server's URL. */
   readonly server: string;
   /** Says that the API is down, and requests wait. */
   readonly suspended: boolean;
   /** Why the last request failed; undefined when the server is well. */
   readonly problem: string | undefined;
+  /** One object. */
   get(ref: ResourceRef, options: CallOptions): Promise<unknown>;
   /** One page, item by item. Tried once: items have been handed on. */
   list(ref: ResourceRef, options: ListOptions): Promise<ListMeta>;
   /** Ends when the server ends it. */
   watch(ref: ResourceRef, options: WatchOptions): Promise<void>;
+  /** Makes an object. */
   create(
     ref: ResourceRef,
     body: unknown,

@@ -56,32 +56,41 @@ import { createReflector, type Reflector } from "./watch.ts";
 
 /** How the cluster is reached, and whose daemon this is. */
 export interface ClusterOptions {
+  /** How the server is reached. */
   readonly credentials: Credentials;
   /** This node; without it pods are not cached. */
   readonly nodeName?: string;
+  /** Told of every request, for metrics. */
   readonly onRequest?: (event: RequestEvent) => void;
   /** Told of every failure of a watch, for logs; it is dealt with already. */
   readonly onWatchFailure?: (resource: string, error: unknown) => void;
+  /** Who is asking, for the server's logs. */
   readonly userAgent?: string;
   /** The source of events. */
   readonly component?: string;
+  /** Limits other than `PACE_LIMITS`. */
   readonly pace?: Partial<PaceLimits>;
+  /** Waits between attempts of a watch, other than the usual. */
   readonly watchBackOff?: BackOffRange;
 }
 
 /** One object's place. */
 export interface ObjectName {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name in the namespace. */
   readonly name: string;
 }
 
 /** For how long one caller waits. */
 export interface WaitOptions {
+  /** Ends the wait. */
   readonly signal: AbortSignal;
 }
 
 /** The cluster. */
 export interface Cluster extends AsyncDisposable {
+  /** For whatever else is asked of the server. */
   readonly api: Api;
   /** Begins to watch; calls after the first do nothing. */
   start(): void;

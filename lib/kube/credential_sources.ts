@@ -14,11 +14,17 @@ export type TextSource = { readonly text: string } | { readonly file: string };
 export interface CredentialSources {
   /** The server's URL without a slash at the end. */
   readonly server: string;
+  /** The authority that signed the server's certificate; the system's when there is none. */
   readonly ca: TextSource | undefined;
+  /** The client's certificate. */
   readonly cert: TextSource | undefined;
+  /** The client's key. */
   readonly key: TextSource | undefined;
+  /** The bearer token. */
   readonly token: TextSource | undefined;
+  /** A name and a password, which old clusters take. */
   readonly basic?: { readonly username: string; readonly password: string };
+  /** As whom to act. */
   readonly impersonate?: string;
   /** A proxy that the kubeconfig names; never one of the environment. */
   readonly proxyUrl?: string;

@@ -22,7 +22,9 @@ import { withoutProxyEnvironment } from "./proxy_environment.ts";
 export interface Connection {
   /** The server's URL without a slash at the end. */
   readonly server: string;
+  /** Who is asking. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Trusts the server's authority, and shows the client's certificate. */
   readonly client: Deno.HttpClient;
 }
 
@@ -44,11 +46,13 @@ export interface Credentials extends Disposable {
 export interface CredentialsOptions {
   /** A kubeconfig file; without it this must be a pod. */
   readonly kubeconfig?: string;
+  /** The environment, for what a pod is told by it. */
   readonly env: Env;
   /** Another directory than a pod's own, for tests. */
   readonly serviceAccountDir?: string;
   /** How old a look at the files may be. */
   readonly freshMs?: number;
+  /** The clock. */
   readonly now?: () => number;
 }
 

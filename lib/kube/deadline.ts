@@ -6,6 +6,7 @@
 
 /** A signal that aborts with its parent or when its time is up. */
 export interface Deadline extends Disposable {
+  /** Aborts when time is up. */
   readonly signal: AbortSignal;
   /** Says whether it was its own time that was up, not its parent's. */
   readonly expired: boolean;

@@ -12,6 +12,7 @@
  * refused token, 429 or 5xx. The same request may work later.
  */
 export class ApiUnavailableError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "ApiUnavailableError";
   /** One line without "Kubernetes API": "connection refused", "status 503: …". */
   readonly reason: string;
@@ -20,6 +21,7 @@ export class ApiUnavailableError extends Error {
   /** How long the server asked to be left alone. */
   readonly retryAfterMs: number | undefined;
 
+  /** Says what happened. */
   constructor(
     reason: string,
     options: { status?: number; retryAfterMs?: number; cause?: unknown } = {},
@@ -35,12 +37,14 @@ export class ApiUnavailableError extends Error {
 
 /** The API answered, and the answer is no: 403, 404, 409, 410, 422 and the like. */
 export class ApiStatusError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "ApiStatusError";
   /** The HTTP status. */
   readonly status: number;
   /** The API's word for it, such as "NotFound", "Conflict", "Expired". */
   readonly reason: string;
 
+  /** Says what happened. */
   constructor(status: number, reason: string, message: string) {
     super(`Kubernetes API answered ${status} ${reason}: ${message}`);
     this.status = status;
@@ -50,8 +54,10 @@ export class ApiStatusError extends Error {
 
 /** The API knows no such pod. */
 export class PodNotFoundError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "PodNotFoundError";
 
+  /** Says what happened. */
   constructor(pod: { namespace: string; name: string }) {
     super(`Pod does not exist: ${pod.namespace}/${pod.name}`);
   }
@@ -59,10 +65,12 @@ export class PodNotFoundError extends Error {
 
 /** A pod of that name exists, but it is another one than the one asked for. */
 export class PodReplacedError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "PodReplacedError";
   /** The UID of the pod that is there now. */
   readonly presentUid: string;
 
+  /** Says what happened. */
   constructor(
     pod: { namespace: string; name: string },
     uids: { asked: string; present: string },
@@ -76,8 +84,10 @@ export class PodReplacedError extends Error {
 
 /** The API knows no such NetworkAttachmentDefinition. */
 export class AttachmentNotFoundError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "AttachmentNotFoundError";
 
+  /** Says what happened. */
   constructor(attachment: { namespace: string; name: string }) {
     super(
       `NetworkAttachmentDefinition does not exist: ${attachment.namespace}/${attachment.name}`,
@@ -87,5 +97,6 @@ export class AttachmentNotFoundError extends Error {
 
 /** A kubeconfig, or the in-cluster credentials, cannot be used. */
 export class CredentialsError extends Error {
+  /** Tells it apart where classes are not known. */
   override readonly name = "CredentialsError";
 }

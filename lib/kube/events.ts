@@ -14,25 +14,33 @@ import { EVENTS } from "./resource.ts";
 
 /** Whom an event is about. */
 export interface EventTarget {
+  /** The pod's namespace. */
   readonly namespace: string;
+  /** The pod's name. */
   readonly name: string;
+  /** The UID that the API knows it by. */
   readonly uid: string;
 }
 
 /** One thing to say about a pod. */
 export interface PodEvent {
+  /** Whom it is about. */
   readonly pod: EventTarget;
+  /** Whether it is worth a worry. */
   readonly type: "Normal" | "Warning";
   /** One word, such as "AddedInterface". */
   readonly reason: string;
+  /** What happened, in a sentence. */
   readonly message: string;
 }
 
 /** Who says it, and how much may be said. */
 export interface EventRecorderOptions {
+  /** Where events are sent. */
   readonly api: Api;
   /** The event's source: "multus". */
   readonly component?: string;
+  /** The node, as part of the source. */
   readonly nodeName?: string;
   /** Requests a second, in the long run. */
   readonly perSecond?: number;
@@ -40,6 +48,7 @@ export interface EventRecorderOptions {
   readonly burst?: number;
   /** What waits to be said at most. */
   readonly waitingMax?: number;
+  /** The clock. */
   readonly now?: () => number;
 }
 

@@ -15,45 +15,63 @@ import {
 
 /** A pod. */
 export interface Pod {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name in the namespace. */
   readonly name: string;
   /** The UID that the API knows it by. For a static pod that is its mirror's, not the kubelet's. */
   readonly uid: string;
+  /** Where it runs. */
   readonly nodeName?: string;
+  /** It shares the network of its node. */
   readonly hostNetwork?: boolean;
+  /** As the kubelet last said. */
   readonly phase?: string;
   /** It is being deleted. */
   readonly deleting?: boolean;
   /** Only those of `POD_ANNOTATIONS`. */
   readonly annotations: Readonly<Record<string, string>>;
+  /** All its containers, those that come first too. */
   readonly containerNames?: readonly string[];
+  /** `spec.resourceClaims` */
   readonly resourceClaims?: readonly ResourceClaimReference[];
+  /** `status.resourceClaimStatuses` */
   readonly resourceClaimStatuses?: readonly ResourceClaimReference[];
+  /** `status.extendedResourceClaimStatus` */
   readonly extendedResourceClaimStatus?: ExtendedResourceClaimStatus;
 }
 
 /** The pod's name of a claim, and the claim's own. */
 export interface ResourceClaimReference {
+  /** What the pod calls the claim. */
   readonly name: string;
+  /** What the claim is called; it may come from a template, or not be needed. */
   readonly resourceClaimName?: string;
 }
 
 /** Which request of the claim that the scheduler made stands for which extended resource. */
 export interface ExtendedResourceClaimStatus {
+  /** The claim that the scheduler made. */
   readonly resourceClaimName: string;
+  /** One for each container and resource. */
   readonly requestMappings?: readonly RequestMapping[];
 }
 
 /** One request of a claim made for an extended resource. */
 export interface RequestMapping {
+  /** The container that asked. */
   readonly containerName?: string;
+  /** The request of the claim. */
   readonly requestName: string;
+  /** The resource it stands for. */
   readonly resourceName: string;
 }
 
 /** A NetworkAttachmentDefinition. */
 export interface NetworkAttachment {
+  /** Its namespace. */
   readonly namespace: string;
+  /** Its name in the namespace. */
   readonly name: string;
   /** CNI configuration as its author wrote it; without it a file on the node is meant. */
   readonly config?: string;

@@ -28,6 +28,7 @@ export interface PaceLimits {
 export interface Outcome {
   /** Says that the server answers and is well. */
   readonly ok: boolean;
+  /** Why it failed. */
   readonly reason?: string;
   /** How long the server asked to be left alone. */
   readonly retryAfterMs?: number;

@@ -8,15 +8,21 @@
 export interface ResourceType {
   /** "" for the core group. */
   readonly group: string;
+  /** The version of the group. */
   readonly version: string;
+  /** The plural. */
   readonly resource: string;
 }
 
 /** What a request is about: a kind, perhaps in a namespace, perhaps one object, perhaps a part of it. */
 export interface ResourceRef {
+  /** Its kind. */
   readonly type: ResourceType;
+  /** Its namespace; without one, all of them. */
   readonly namespace?: string;
+  /** The object; without one, all of them. */
   readonly name?: string;
+  /** A part of the object, such as "status". */
   readonly subresource?: string;
 }
 

@@ -10,6 +10,7 @@ import { asArray, asObject, asText, present } from "./json_value.ts";
 
 /** A ResourceClaim. */
 export interface ResourceClaim {
+  /** Without an allocation until the pod is scheduled. */
   readonly status?: {
     readonly allocation?: {
       readonly devices?: { readonly results?: readonly AllocatedDevice[] };
@@ -19,14 +20,19 @@ export interface ResourceClaim {
 
 /** A device of a claim's allocation. */
 export interface AllocatedDevice {
+  /** The request of the claim that this device satisfies. */
   readonly request: string;
+  /** The driver that offers the device. */
   readonly driver: string;
+  /** The driver's pool that holds the device. */
   readonly pool: string;
+  /** The device's name in its pool. */
   readonly device: string;
 }
 
 /** A ResourceSlice. */
 export interface ResourceSlice {
+  /** What a driver offers. */
   readonly spec: {
     readonly driver: string;
     readonly pool: { readonly name: string; readonly generation: number };
@@ -36,7 +42,9 @@ export interface ResourceSlice {
 
 /** A device that a driver offers, with the attributes that are for CNI. */
 export interface SliceDevice {
+  /** The device's name in its pool. */
   readonly name: string;
+  /** Only those of the CNI domain. */
   readonly attributes?: Readonly<Record<string, { readonly string?: string }>>;
 }
 

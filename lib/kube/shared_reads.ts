@@ -9,6 +9,7 @@ import { until } from "./waiting.ts";
 
 /** What a read gave, and whether it was under way before it was asked for. */
 export interface SharedRead<T> {
+  /** What was read. */
   readonly value: T;
   /** It began earlier, so it may show an earlier state than the asker must see. */
   readonly joined: boolean;
@@ -17,6 +18,7 @@ export interface SharedRead<T> {
 /** Reads that are shared while they run. */
 export interface SharedReads<T> {
   /** @throws what the read throws, or the signal's reason */
+  /** Reads, or joins a read. */
   read(key: string, signal: AbortSignal): Promise<SharedRead<T>>;
 }
 

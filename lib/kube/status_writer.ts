@@ -12,16 +12,21 @@ import { objectKey } from "./objects.ts";
 
 /** Whose status it is. The UID is the one that the API knows. */
 export interface StatusTarget {
+  /** The pod's namespace. */
   readonly namespace: string;
+  /** The pod's name. */
   readonly name: string;
+  /** The UID that the API knows it by. */
   readonly uid: string;
 }
 
 /** What became of a status, for logs and metrics. */
 export interface StatusEvent {
+  /** Whose status it was. */
   readonly pod: StatusTarget;
   /** "failed" will be tried again; "refused" and "dropped" will not. */
   readonly outcome: "written" | "gone" | "failed" | "refused" | "dropped";
+  /** Why it failed. */
   readonly error?: unknown;
 }
 
@@ -33,11 +38,13 @@ export interface StatusWriterOptions {
     statusJson: string,
     options: { signal: AbortSignal },
   ) => Promise<"written" | "gone">;
+  /** Told of every attempt. */
   readonly onEvent?: (event: StatusEvent) => void;
   /** Writes under way at once. */
   readonly concurrency?: number;
   /** Pods that wait at most; beyond them the one that waits longest is dropped. */
   readonly podsMax?: number;
+  /** Waits between attempts, other than the usual. */
   readonly backOff?: BackOffRange;
 }
 

@@ -7,7 +7,9 @@
 
 /** The bounds of a series of waits. */
 export interface BackOffRange {
+  /** The first wait. */
   readonly minMs: number;
+  /** The longest wait. */
   readonly maxMs: number;
 }
 

@@ -14,17 +14,23 @@ import type { ResourceType } from "./resource.ts";
 
 /** What is cached, and how. */
 export interface ReflectorOptions<T> {
+  /** Where it is asked for. */
   readonly api: Api;
+  /** The kind. */
   readonly type: ResourceType;
+  /** Which of the kind; without one, all. */
   readonly fieldSelector?: string;
   /** Keeps what is used of an object; must not throw. */
   readonly trim: (value: unknown) => T;
+  /** The key of an object in the cache. */
   readonly keyOf: (object: T) => string;
   /** Told of every failure, for logs; it is dealt with already. */
   readonly onFailure?: (error: unknown) => void;
+  /** Waits between attempts, other than the usual. */
   readonly backOff?: BackOffRange;
   /** A watch that says nothing for so long is dead. */
   readonly idleMs?: number;
+  /** Chance, for the jitter. */
   readonly random?: () => number;
 }
 
@@ -34,8 +40,11 @@ export interface Reflector<T> extends AsyncDisposable {
   readonly synced: boolean;
   /** Time since the server last said anything; Infinity before the first time. */
   readonly silentMs: number;
+  /** How many objects are known. */
   readonly size: number;
+  /** The object of a key, if it is known. */
   get(key: string): T | undefined;
+  /** All objects that are known. */
   values(): T[];
   /** Begins; calls after the first do nothing. */
   start(): void;
