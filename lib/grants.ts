@@ -7,7 +7,7 @@
  * It grants; it does not find paths (profiles do) and it starts nothing.
  * `deployments/PERMISSIONS.md` is written from the reasons given here.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** The three programs that are shipped. */
 export const EXECUTABLES = [
@@ -168,6 +168,11 @@ function runGrants(profile: Profile): Sketch[] {
   return [...scripts, ...plugins];
 }
 
+/** Rotated files lie beside the file, so it is best given a directory of its own. */
+function logDirOf({ logFile }: Profile): string | undefined {
+  return logFile === undefined ? undefined : dirname(logFile);
+}
+
 function daemonFileGrants(profile: Profile): Sketch[] {
   return [
     ["read", profile.daemonConfig, "Its own configuration"],
@@ -208,8 +213,8 @@ function daemonFileGrants(profile: Profile): Sketch[] {
       profile.readinessIndicatorFile,
       "The default network's sign of life",
     ],
-    ["read", profile.logFile, "Its log file, to rotate it"],
-    ["write", profile.logFile, "Its log file"],
+    ["read", logDirOf(profile), "Its log files, to rotate them"],
+    ["write", logDirOf(profile), "Its log files"],
   ];
 }
 

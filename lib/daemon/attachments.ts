@@ -27,13 +27,15 @@ import { buildCniArgs } from "../selection/cni_args.ts";
 import { changeDefaultRoutes } from "../selection/default_route.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
 import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
-import type { NewAttachment, RecordHandle } from "./records.ts";
+import { mustUndo, type NewAttachment, type RecordHandle } from "./records.ts";
 
 /** What attachments are made with. */
 export interface AttachmentTools {
   readonly runtime: Runtime;
   readonly defaultRoutes: DefaultRoutes;
   readonly deviceInfo: DeviceInfoFiles;
+  /** This boot of the machine: what another one recorded is not trusted. */
+  readonly bootId: string;
 }
 
 /** The container that attachments belong to. */
@@ -105,7 +107,7 @@ function about(
   attachment: RecordedAttachment,
   error: unknown,
 ): CniError {
-  const preposition = verb === "attach" ? "as" : "from";
+  const preposition = verb === "detach" ? "from" : "as";
   const subject = `Cannot ${verb} ${
     quote(attachment.name)
   } ${preposition} ${attachment.ifname}`;
@@ -300,7 +302,8 @@ export async function detachAll(
   const failures: DetachFailure[] = [];
   for (let index = to - 1; index >= from; index--) {
     const attachment = attachmentAt(handle.record, index);
-    if (!isBegun(attachment)) continue;
+    const recorded = handle.record.bootId;
+    if (!mustUndo(attachment, { recorded, current: tools.bootId })) continue;
     try {
       await delNetworkList(tools.runtime, parseConf(attachment.config), {
         attachment: argsOf(container, attachment),

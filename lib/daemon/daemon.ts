@@ -139,10 +139,8 @@ async function createParts(core: Core): Promise<OperationParts> {
   const links = stack.use(createClusterLinks({ env: surroundings.env, log }));
   const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
   await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
-  const records = createRecords({
-    dir: conf.cniDir,
-    bootId: await readBootId(conf.socketDir),
-  });
+  const bootId = await readBootId(conf.socketDir);
+  const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
   const spool = createSpool(spoolDirIn(conf.cniDir));
   const nodeName = surroundings.env(NODE_NAME_ENV) ?? "";
@@ -167,6 +165,7 @@ async function createParts(core: Core): Promise<OperationParts> {
     runtimeOf: (requestConf, call) =>
       runtimeFor(exec, requestConf, { call, log }),
     records,
+    bootId,
     limits: createLimits({ addSlots: addSlotsOf(conf) }),
     devices: createDeviceAllocator({
       podResourcesSocket: conf.podResourcesSocket,

@@ -61,6 +61,8 @@ export interface OperationParts {
   /** What plugins are run with for a request. */
   readonly runtimeOf: (conf: MultusConf, call: Call) => Runtime;
   readonly records: Records;
+  /** Names this boot of the machine. */
+  readonly bootId: string;
   readonly limits: Limits;
   readonly devices: DeviceAllocator;
   readonly deviceInfo: DeviceInfoFiles;
@@ -97,8 +99,13 @@ export function toolsOf(
   parts: OperationParts,
   { call, conf }: Task,
 ): AttachmentTools {
-  const { defaultRoutes, deviceInfo } = parts;
-  return { runtime: parts.runtimeOf(conf, call), defaultRoutes, deviceInfo };
+  const { bootId, defaultRoutes, deviceInfo } = parts;
+  return {
+    runtime: parts.runtimeOf(conf, call),
+    defaultRoutes,
+    deviceInfo,
+    bootId,
+  };
 }
 
 /** The container of a task. */
