@@ -7,12 +7,15 @@
 
 /** What both programs need of their process. */
 export interface World {
+  /** The command line. */
   readonly args: readonly string[];
   /** The name that the program was built or started under. */
   readonly programName: string;
   /** Reads one variable of the environment. */
   readonly env: (name: string) => string | undefined;
+  /** Writes to standard output. */
   readonly stdout: (text: string) => void;
+  /** Writes to standard error. */
   readonly stderr: (text: string) => void;
   /** Whether stdout is a terminal. */
   readonly isTerminal: boolean;

@@ -34,6 +34,7 @@ export type BuildKind = "compile" | "launcher";
 
 /** What to build. */
 export interface BuildOptions {
+  /** The paths and addresses of the node. */
   readonly profile: Profile;
   /** The directory that gets the executables. */
   readonly target: string;
@@ -41,6 +42,8 @@ export interface BuildOptions {
   readonly kind?: BuildKind;
   /** Says one line of progress. */
   readonly say: (line: string) => void;
+  /** The environment for deno: `DENORT_BIN`, caches, proxies; this process' own unless given. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Bundled, minified JavaScript of each executable, by path. */
@@ -81,11 +84,17 @@ const PROBE_MS_MAX = 5_000;
 const BAKED_ENV =
   /^(?:OTEL_|DENO_UNSTABLE_|DENO_V8_FLAGS$|NODE_OPTIONS$|DENO_CERT$|DENO_PERMISSION_)/;
 
+interface StepOptions {
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly limitMs?: number;
+}
+
 async function runDeno(
   args: readonly string[],
-  limitMs: number = STEP_MS_MAX,
+  options: StepOptions = {},
 ): Promise<void> {
-  const env = Object.entries(Deno.env.toObject());
+  const { limitMs = STEP_MS_MAX } = options;
+  const env = Object.entries(options.env ?? Deno.env.toObject());
   const signal = AbortSignal.timeout(limitMs);
   const outcome = await new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -133,16 +142,22 @@ async function verify(
 }
 
 /** Which denort there is: one that makes programs that run, something else in its place, or none. */
-type Denort = "runs" | "does not run" | "none";
+export type Denort = "runs" | "does not run" | "none";
 
-/** Compiles and runs a program of one line. */
-async function findDenort(workDir: string, limitMs: number): Promise<Denort> {
+/** Finds out which denort there is: compiles a program of one line in `workDir`, and runs it. */
+export async function findDenort(
+  workDir: string,
+  options: {
+    readonly limitMs: number;
+    readonly env?: Readonly<Record<string, string>> | undefined;
+  },
+): Promise<Denort> {
   const source = join(workDir, "probe.js");
   const probe = join(workDir, "probe");
   await Deno.writeTextFile(source, 'console.log("compiled");\n');
   const flags = ["--quiet", ...compileFlags([], [])];
   try {
-    await runDeno(["compile", ...flags, "--output", probe, source], limitMs);
+    await runDeno(["compile", ...flags, "--output", probe, source], options);
   } catch (error) {
     if (error instanceof BuildError) return "none";
     throw error;
@@ -256,7 +271,7 @@ export async function writeCompiled(
       "--output",
       output,
       bundles[executable],
-    ]);
+    ], options);
     await verify(executable, options);
   }
   await writeScripts(options);
@@ -270,7 +285,7 @@ async function chooseKind(
   const { kind, say } = options;
   if (kind === "launcher") return { kind, canRun: true };
   const limitMs = kind === undefined ? DENORT_MS_MAX : STEP_MS_MAX;
-  const denort = await findDenort(workDir, limitMs);
+  const denort = await findDenort(workDir, { limitMs, env: options.env });
   if (denort === "runs") return { kind: "compile", canRun: true };
   if (kind === "compile" && denort === "none") {
     throw new BuildError(

@@ -74,8 +74,11 @@ export type GrantKind = "read" | "write" | "net" | "env" | "run" | "sys";
 
 /** One permission, with the reason it is there. */
 export interface Grant {
+  /** What kind of permission. */
   readonly kind: GrantKind;
+  /** What it is granted for: a path, an address, a name. */
   readonly value: string;
+  /** Why it is there, for a reviewer. */
   readonly why: string;
 }
 

@@ -100,16 +100,22 @@ const NO_SETTINGS = [
   "app_name",
 ];
 
-/** What stands where nothing was set, besides null, false and what is empty. */
+/** What stands where nothing was set, besides null and false; an empty list elsewhere may well mean everything. */
 const UNSET_SETTINGS: Readonly<Record<string, unknown>> = {
+  "argv": [],
+  "preload_modules": [],
+  "require_modules": [],
+  "unstable_config.features": [],
+  "otel_config.propagators": [],
+  "workspace_resolver.jsr_pkgs": [],
   "workspace_resolver.pkg_json_resolution": "Enabled",
   "otel_config.console": "Ignore",
 };
 
 function isUnset(name: string, value: unknown): boolean {
   if (value === null || value === false) return true;
-  if (Array.isArray(value)) return value.length === 0;
-  return value === UNSET_SETTINGS[name];
+  const unset = UNSET_SETTINGS[name];
+  return unset !== undefined && JSON.stringify(value) === JSON.stringify(unset);
 }
 
 /** Every setting that is not as it is when nothing is said about it: code loaded first, arguments, environment, CAs. */

@@ -47,6 +47,9 @@ export const OS_RELEASE = "/etc/os-release";
 /** Where k3s had its plugins before it had a place of its own for them: the link leads to the running version. */
 export const K3S_CURRENT_BIN = "/var/lib/rancher/k3s/data/current/bin";
 
+/** Programs of k3s, plugins among them, by version: the links in the CNI directory lead here. */
+export const K3S_DATA = "/var/lib/rancher/k3s/data";
+
 /** All files and directories above, for the grants. */
 export const DETECTION_PATHS: readonly string[] = [
   ...CONTAINERD_CONFIGS.map(({ path }) => path),
@@ -56,5 +59,5 @@ export const DETECTION_PATHS: readonly string[] = [
   KUBELET_CONFIG,
   OS_RELEASE,
   "/usr/lib/os-release",
-  K3S_CURRENT_BIN,
+  K3S_DATA,
 ];

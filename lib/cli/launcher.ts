@@ -11,8 +11,9 @@ import type { Baked } from "./baked.ts";
 
 /**
  * What every launcher passes besides permissions: no configuration, lock
- * file, package or cache of the machine it runs on has a say, and nothing is
- * written under a home directory.
+ * file, package or cache of the machine it runs on has a say. Without the
+ * last, a file without ending is taken for TypeScript, and transpiling takes
+ * longer than all the rest of the shim's work.
  */
 export const RUN_FLAGS = [
   "--quiet",
@@ -22,6 +23,7 @@ export const RUN_FLAGS = [
   "--no-npm",
   "--no-code-cache",
   "--cached-only",
+  "--ext=js",
 ] as const;
 
 /**
@@ -35,6 +37,18 @@ export const UNSET_NAMES = [
   "DENO_UNSTABLE_CONTROL_SOCK",
   "DENO_V8_FLAGS",
   "NODE_OPTIONS",
+] as const;
+
+/**
+ * Variables that are set before deno starts. Whatever is asked of it, deno
+ * keeps caches, below the home directory of the environment or of the user;
+ * where no directory can be, it keeps them in memory (and would say so on a
+ * terminal). Nor does it look for a newer deno.
+ */
+const SET_VARIABLES = [
+  "DENO_DIR=/dev/null/deno",
+  "DENO_LOG=error,deno::cache=off",
+  "DENO_NO_UPDATE_CHECK=1",
 ] as const;
 
 /** What goes into a launcher. */
@@ -51,7 +65,9 @@ export interface LauncherParts {
 
 const SHEBANG = "#!/bin/sh";
 /** For sh a command that does nothing and then the start of deno; for JavaScript a string and a comment. */
-const START = `':' //; unset ${UNSET_NAMES.join(" ")}; exec `;
+const START = `':' //; unset ${UNSET_NAMES.join(" ")}; export ${
+  SET_VARIABLES.join(" ")
+}; exec `;
 const END = ' "$0" "$@"';
 /** The start line of the longest grants has some kB; what has no second line end within this is no launcher. */
 const HEAD_BYTES_MAX = 65_536;

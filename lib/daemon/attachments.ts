@@ -31,8 +31,11 @@ import { mustUndo, type NewAttachment, type RecordHandle } from "./records.ts";
 
 /** What attachments are made with. */
 export interface AttachmentTools {
+  /** What plugins are run with. */
   readonly runtime: Runtime;
+  /** Changes default routes in a pod. */
   readonly defaultRoutes: DefaultRoutes;
+  /** Device information files. */
   readonly deviceInfo: DeviceInfoFiles;
   /** This boot of the machine: what another one recorded is not trusted. */
   readonly bootId: string;
@@ -40,7 +43,9 @@ export interface AttachmentTools {
 
 /** The container that attachments belong to. */
 export interface ContainerArgs {
+  /** CNI_CONTAINERID. */
   readonly containerId: string;
+  /** CNI_NETNS; may be empty for DEL. */
   readonly netns: string;
   /** What the runtime passed; for a record that does not hold its own. */
   readonly cniArgs: CniArgs;
@@ -274,7 +279,9 @@ async function keepResult(
 
 /** An attachment that could not be undone, and why. */
 export interface DetachFailure {
+  /** The attachment. */
   readonly attachment: RecordedAttachment;
+  /** Why it could not be undone. */
   readonly error: CniError;
 }
 

@@ -332,7 +332,8 @@ class Keeper implements AutoConfig {
       return await this.#seeker.seekCopy(this.#conf, multusConfigFile);
     }
     return this.#seeker.seekChoice(this.#conf, {
-      candidates: primary,
+      // Ours is none, whatever somebody has written into it.
+      candidates: primary.filter(({ path }) => path !== this.#placer.path),
       name: basename(this.#placer.path),
       now: performance.now(),
       graceMs: this.#timing.graceMs,

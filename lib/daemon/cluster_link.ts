@@ -16,15 +16,21 @@ import type { Log } from "../log.ts";
 
 /** A cluster, and what is written to it by the side. */
 export interface ClusterLink {
+  /** The cluster. */
   readonly cluster: Cluster;
+  /** Writes network-status, later if need be. */
   readonly status: StatusWriter;
 }
 
 /** What links are made with. */
 export interface LinkOptions {
+  /** Reads one variable of the environment. */
   readonly env: (name: string) => string | undefined;
+  /** Another directory than a pod's own, for tests. */
   readonly serviceAccountDir?: string;
+  /** Where interruptions are told. */
   readonly log: Log;
+  /** Told of each request, for metrics. */
   readonly onRequest?: (event: RequestEvent) => void;
 }
 

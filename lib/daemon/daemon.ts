@@ -47,7 +47,9 @@ import { spoolDirIn } from "../wire/places.ts";
 
 /** What the daemon needs of its process. */
 export interface DaemonSurroundings {
+  /** Reads one variable of the environment. */
   readonly env: (name: string) => string | undefined;
+  /** Writes to standard error. */
   readonly stderr: (text: string) => void;
 }
 

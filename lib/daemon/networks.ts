@@ -26,7 +26,9 @@ import type { MultusConf } from "./configuration.ts";
 export interface NetworkParts {
   /** Absent on a node without API server: then only `delegates` and files are there. */
   readonly link: ClusterLink | undefined;
+  /** Which devices the pod has. */
   readonly devices: DeviceAllocator;
+  /** Aborted when the request is over. */
   readonly signal: AbortSignal;
 }
 

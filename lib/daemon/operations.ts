@@ -60,12 +60,17 @@ export interface OperationParts {
   readonly linkOf: (conf: MultusConf) => Promise<ClusterLink | undefined>;
   /** What plugins are run with for a request. */
   readonly runtimeOf: (conf: MultusConf, call: Call) => Runtime;
+  /** What is attached on this node. */
   readonly records: Records;
   /** Names this boot of the machine. */
   readonly bootId: string;
+  /** Who may work when. */
   readonly limits: Limits;
+  /** Which devices a pod has. */
   readonly devices: DeviceAllocator;
+  /** What is known of them. */
   readonly deviceInfo: DeviceInfoFiles;
+  /** Changes default routes in a pod. */
   readonly defaultRoutes: DefaultRoutes;
   /** Writes network-status and events, off the path of the request. */
   readonly publisher: Publisher;
@@ -78,13 +83,17 @@ export interface OperationParts {
     conf: MultusConf,
     signal: AbortSignal,
   ) => Promise<void>;
+  /** Where it is said what was done. */
   readonly log: Log;
 }
 
 /** A call whose configuration is read, with the deadline of its work. */
 export interface Task {
+  /** The call. */
   readonly call: Call;
+  /** The configuration that holds for it. */
   readonly conf: MultusConf;
+  /** Aborted when its time is up or nobody waits any more. */
   readonly signal: AbortSignal;
 }
 
@@ -172,11 +181,7 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   const link = await parts.linkOf(conf);
   const pod = await findPod(link, podArgs.pod, signal);
   await parts.waitForDefaultNetwork(conf, signal);
-  const { delegates, warnings } = await selectFor(parts, task, {
-    podArgs,
-    pod,
-    link,
-  });
+  const { delegates, warnings } = await selectFor(parts, task, { pod, link });
   await undoEarlier(parts, task);
   const identity = { ...podArgs.pod, uid: podArgs.pod.uid || pod.uid };
   using handle = await parts.records.begin({
@@ -226,9 +231,9 @@ async function findPod(
 async function selectFor(
   parts: OperationParts,
   { call, conf, signal }: Task,
-  found: { podArgs: PodArgs; pod: Pod; link: ClusterLink | undefined },
+  found: { pod: Pod; link: ClusterLink | undefined },
 ): Promise<Awaited<ReturnType<typeof selectDelegates>>> {
-  const { podArgs, pod, link } = found;
+  const { pod, link } = found;
   const sources = createNetworkSources(conf, { link, signal });
   const request = {
     pod: { namespace: pod.namespace, annotations: pod.annotations },

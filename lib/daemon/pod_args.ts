@@ -9,7 +9,9 @@ import type { PodIdentity } from "../selection/delegate.ts";
 
 /** The pod of a call, and all of CNI_ARGS. */
 export interface PodArgs {
+  /** The pod, by what the runtime knows of it. */
   readonly pod: PodIdentity;
+  /** All of CNI_ARGS, in order. */
   readonly cniArgs: CniArgs;
 }
 

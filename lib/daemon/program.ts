@@ -15,8 +15,11 @@ import { SocketInUseError } from "./server.ts";
 
 /** What the daemon needs of its process. */
 export interface DaemonWorld {
+  /** Reads one variable of the environment. */
   readonly env: (name: string) => string | undefined;
+  /** Writes to standard output. */
   readonly stdout: (text: string) => void;
+  /** Writes to standard error. */
   readonly stderr: (text: string) => void;
 }
 

@@ -19,9 +19,13 @@ import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
 
 /** Attachments that have been made. */
 export interface Added {
+  /** Where it is told; nowhere without a cluster. */
   readonly link: ClusterLink | undefined;
+  /** The pod, by the UID that the API knows. */
   readonly pod: EventTarget;
+  /** What is attached to its container. */
   readonly record: AttachmentRecord;
+  /** What the pod's owner should know. */
   readonly warnings: readonly Warning[];
   /** How many of the record's last attachments are new. */
   readonly added: number;

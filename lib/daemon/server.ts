@@ -37,6 +37,7 @@ import {
 export interface Call {
   /** Names the request in every line of the log. */
   readonly id: string;
+  /** What the runtime said. */
   readonly args: CmdArgs;
   /** Trace context to hand on to plugins. */
   readonly trace: Readonly<Record<string, string>>;
@@ -102,31 +103,45 @@ function orUnreadable<T>(read: () => T): T {
 
 /** What the server asks: each answers with a result for ADD, with nothing for the others. */
 export interface Operations {
+  /** A call of the runtime. */
   cni(call: Call): Promise<Result | undefined>;
+  /** A call of a hot-plug controller. */
   delegate(call: Call): Promise<Result | undefined>;
 }
 
 /** One fact about readiness. */
 export interface Check {
+  /** Which part of the daemon it is about. */
   readonly name: string;
+  /** Whether that part is as it should be. */
   readonly ok: boolean;
+  /** What is known of it, for a person. */
   readonly reason: string;
 }
 
 /** What a request came to, for metrics and the log. */
 export interface Served {
+  /** The route, or "other". */
   readonly handler: string;
+  /** The request's method. */
   readonly method: string;
+  /** The response's status. */
   readonly code: number;
+  /** The CNI command, where there was one. */
   readonly command?: string;
+  /** How long the answer took. */
   readonly durationMs: number;
 }
 
 /** What the handler works with. */
 export interface ServerParts {
+  /** What calls are answered with. */
   readonly operations: Operations;
+  /** What `/readyz` says. */
   readonly readiness: () => readonly Check[];
+  /** Told of each answer. */
   readonly onServed: (served: Served) => void;
+  /** Where it is said what went wrong. */
   readonly log: Log;
 }
 
@@ -293,6 +308,7 @@ export function createHandler(
 
 /** Another daemon serves the socket. */
 export class SocketInUseError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "SocketInUseError";
 }
 
@@ -312,6 +328,7 @@ async function clearStaleSocket(path: string): Promise<void> {
 
 /** A server that runs. */
 export interface Server extends AsyncDisposable {
+  /** Path of the socket. */
   readonly path: string;
   /** Resolves when the last request is answered and the socket is gone. */
   shutdown(): Promise<void>;
