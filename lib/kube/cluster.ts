@@ -158,91 +158,104 @@ export interface Cluster extends AsyncDisposable {
 
 /** Makes the cluster. Needs `net` for the API server. */
 export function createCluster(options: ClusterOptions): Cluster {
-  const { nodeName, component } = options;
-  const api = createApi(options);
-  const pods = nodeName === undefined ? undefined : createCache(options, api, {
-    type: PODS,
-    fieldSelector: `spec.nodeName=${nodeName}`,
-    trim: trimPod,
-  });
-  const attachments = createCache(options, api, {
-    type: NETWORK_ATTACHMENTS,
-    trim: trimAttachment,
-  });
-  const events = createEventRecorder({
-    api,
-    ...(component === undefined ? {} : { component }),
-    ...(nodeName === undefined ? {} : { nodeName }),
-  });
-  const podReads = createSharedReads((key, signal) =>
-    readLive(api, { type: PODS, key, trim: trimPod, signal })
-  );
-  const attachmentReads = createSharedReads((key, signal) =>
-    readLive(api, {
-      type: NETWORK_ATTACHMENTS,
-      key,
-      trim: trimAttachment,
-      signal,
-    })
-  );
+  const parts = createParts(options);
+  const { api, events, pods, attachments } = parts;
   return {
     api,
     events,
     start: () => {
-      pods?.start();
-      attachments.start();
+      pods.cache?.start();
+      attachments.cache?.start();
     },
     getPod: (namespace, name, { uid, signal }) =>
-      getPod({ api, cache: pods, reads: podReads }, { namespace, name }, {
-        uid,
-        signal,
-      }),
+      getPod(pods, { namespace, name }, { uid, signal }),
     getAttachment: (namespace, name, { signal }) =>
-      getAttachment({ api, cache: attachments, reads: attachmentReads }, {
-        namespace,
-        name,
-      }, signal),
-    listLocalPods: () => pods?.values() ?? [],
-    listAttachments: () => attachments.values(),
+      getAttachment(attachments, { namespace, name }, signal),
+    listLocalPods: () => pods.cache?.values() ?? [],
+    listAttachments: () => attachments.cache?.values() ?? [],
     patchNetworkStatus: (pod, statusJson, { signal }) =>
       patchNetworkStatus(api, pod, { statusJson, signal }),
     postEvent: (event) => events.post(event),
-    getResourceClaim: async (namespace, name, { signal }) =>
-      trimClaim(
-        await api.get({ type: RESOURCE_CLAIMS, namespace, name }, { signal }),
-      ),
+    getResourceClaim: (namespace, name, { signal }) =>
+      getResourceClaim(api, { namespace, name }, signal),
     listResourceSlices: (filter, { signal }) =>
       listResourceSlices(api, filter, signal),
     isSynced: () => ({
-      pods: pods?.synced ?? true,
-      attachments: attachments.synced,
+      pods: pods.cache?.synced ?? true,
+      attachments: attachments.cache?.synced ?? true,
     }),
     whenSynced: async (signal) => {
-      await pods?.whenSynced(signal);
-      await attachments.whenSynced(signal);
+      await pods.cache?.whenSynced(signal);
+      await attachments.cache?.whenSynced(signal);
     },
     silence: () => ({
-      podsMs: pods?.silentMs ?? Infinity,
-      attachmentsMs: attachments.silentMs,
+      podsMs: pods.cache?.silentMs ?? Infinity,
+      attachmentsMs: attachments.cache?.silentMs ?? Infinity,
     }),
     [Symbol.asyncDispose]: async () => {
       await Promise.all([
-        pods?.[Symbol.asyncDispose](),
-        attachments[Symbol.asyncDispose](),
+        pods.cache?.[Symbol.asyncDispose](),
+        attachments.cache?.[Symbol.asyncDispose](),
         events[Symbol.asyncDispose](),
       ]);
     },
   };
 }
 
+interface Parts {
+  readonly api: Api;
+  readonly events: EventRecorder;
+  readonly pods: Sources<Pod>;
+  readonly attachments: Sources<NetworkAttachment>;
+}
+
+function createParts(options: ClusterOptions): Parts {
+  const { nodeName, component } = options;
+  const api = createApi(options);
+  const podType = { type: PODS, trim: trimPod };
+  const attachmentType = { type: NETWORK_ATTACHMENTS, trim: trimAttachment };
+  const fieldSelector = `spec.nodeName=${nodeName}`;
+  return {
+    api,
+    pods: {
+      api,
+      cache: nodeName === undefined
+        ? undefined
+        : createCache(options, api, { ...podType, fieldSelector }),
+      reads: createLiveReads(api, podType),
+    },
+    attachments: {
+      api,
+      cache: createCache(options, api, attachmentType),
+      reads: createLiveReads(api, attachmentType),
+    },
+    events: createEventRecorder({
+      api,
+      ...(component === undefined ? {} : { component }),
+      ...(nodeName === undefined ? {} : { nodeName }),
+    }),
+  };
+}
+
+/** A kind of object, and what is kept of it. */
+interface Kind<T> {
+  readonly type: ResourceType;
+  readonly trim: (value: unknown) => T;
+}
+
+function createLiveReads<T>(
+  api: Api,
+  kind: Kind<T>,
+): SharedReads<T | undefined> {
+  return createSharedReads((key, signal) =>
+    readLive(api, { ...kind, key, signal })
+  );
+}
+
 function createCache<T extends ObjectName>(
   { onWatchFailure, watchBackOff }: ClusterOptions,
   api: Api,
-  what: {
-    type: ResourceType;
-    fieldSelector?: string;
-    trim: (value: unknown) => T;
-  },
+  what: Kind<T> & { fieldSelector?: string },
 ): Reflector<T> {
   return createReflector({
     ...what,
@@ -318,12 +331,7 @@ async function readFresh<T>(
 /** One object, undefined when the API says that there is none. */
 async function readLive<T>(
   api: Api,
-  { type, key, trim, signal }: {
-    type: ResourceType;
-    key: string;
-    trim: (value: unknown) => T;
-    signal: AbortSignal;
-  },
+  { type, key, trim, signal }: Kind<T> & { key: string; signal: AbortSignal },
 ): Promise<T | undefined> {
   const slash = key.indexOf("/");
   const [namespace, name] = [key.slice(0, slash), key.slice(slash + 1)];
@@ -383,6 +391,16 @@ async function isGone(
     }
     throw error;
   }
+}
+
+async function getResourceClaim(
+  api: Api,
+  claim: ObjectName,
+  signal: AbortSignal,
+): Promise<ResourceClaim> {
+  return trimClaim(
+    await api.get({ type: RESOURCE_CLAIMS, ...claim }, { signal }),
+  );
 }
 
 async function listResourceSlices(

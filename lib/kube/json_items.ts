@@ -17,6 +17,9 @@ export interface ItemScanner {
 /** The API server takes no object above 1.5 MB; with managed fields and conversion it may come back bigger. */
 const ITEM_CHARS_MAX = 8_000_000;
 
+/** The list's object, its list of items, an item. */
+const ITEM_DEPTH = 3;
+
 const QUOTE = 34;
 const BACKSLASH = 92;
 const BRACKET_OPEN = 91;
@@ -31,76 +34,97 @@ const BRACE_CLOSE = 125;
 export function createItemScanner(
   onItem: (item: unknown) => void,
 ): ItemScanner {
-  let envelope = "";
-  let item: string | undefined;
-  let depth = 0;
-  let inItems = false;
-  let inString = false;
-  let escaped = false;
+  return new Scanner(onItem);
+}
+
+class Scanner implements ItemScanner {
+  readonly #onItem: (item: unknown) => void;
+  #envelope = "";
+  /** The item that has begun and not ended. */
+  #item: string | undefined;
+  #depth = 0;
+  #inItems = false;
+  #inString = false;
+  #escaped = false;
+
+  constructor(onItem: (item: unknown) => void) {
+    this.#onItem = onItem;
+  }
+
+  push(text: string): void {
+    let start = 0;
+    for (let index = 0; index < text.length; index += 1) {
+      const code = text.charCodeAt(index);
+      if (this.#isInString(code)) continue;
+      if (code === BRACKET_OPEN || code === BRACE_OPEN) {
+        start = this.#open(code, text, [start, index]);
+      } else if (code === BRACKET_CLOSE || code === BRACE_CLOSE) {
+        start = this.#close(text, [start, index]);
+      }
+    }
+    this.#keep(text.slice(start));
+  }
+
+  finish(): unknown {
+    if (this.#item !== undefined) {
+      throw new SyntaxError("List ends within an item");
+    }
+    return JSON.parse(this.#envelope);
+  }
+
+  /** Follows strings, whose brackets mean nothing. */
+  #isInString(code: number): boolean {
+    if (this.#escaped) {
+      this.#escaped = false;
+      return true;
+    }
+    if (!this.#inString) {
+      this.#inString = code === QUOTE;
+      return this.#inString;
+    }
+    if (code === BACKSLASH) this.#escaped = true;
+    else if (code === QUOTE) this.#inString = false;
+    return true;
+  }
+
+  /** Opens an object or a list; returns where the text that is not kept yet begins. */
+  #open(code: number, text: string, [start, index]: Span): number {
+    this.#depth += 1;
+    if (this.#inItems && this.#depth === ITEM_DEPTH) {
+      this.#keep(text.slice(start, index));
+      // The commas between items stay out of the envelope with them.
+      this.#envelope = this.#envelope.replace(/,\s*$/, "");
+      this.#item = "";
+      return index;
+    }
+    if (this.#depth === ITEM_DEPTH - 1 && code === BRACKET_OPEN) {
+      const before = this.#envelope + text.slice(start, index);
+      this.#inItems = /"items"\s*:\s*$/.test(before);
+    }
+    return start;
+  }
+
+  /** Closes an object or a list; returns where the text that is not kept yet begins. */
+  #close(text: string, [start, index]: Span): number {
+    this.#depth -= 1;
+    if (this.#depth < ITEM_DEPTH - 1) this.#inItems = false;
+    if (this.#item === undefined || this.#depth >= ITEM_DEPTH) return start;
+    this.#keep(text.slice(start, index + 1));
+    const whole = this.#item;
+    this.#item = undefined;
+    this.#onItem(JSON.parse(whole));
+    return index + 1;
+  }
 
   /** Puts text where it belongs. */
-  const keep = (text: string): void => {
-    if (item === undefined) envelope += text;
-    else item += text;
-    if ((item ?? envelope).length > ITEM_CHARS_MAX) {
+  #keep(text: string): void {
+    if (this.#item === undefined) this.#envelope += text;
+    else this.#item += text;
+    if ((this.#item ?? this.#envelope).length > ITEM_CHARS_MAX) {
       throw new SyntaxError("Object in a list is too big");
     }
-  };
-  /** Reads one structural character; returns where the text not kept yet begins. */
-  const step = (
-    code: number,
-    text: string,
-    at: [start: number, index: number],
-  ): number => {
-    const [start, index] = at;
-    if (code === BRACKET_OPEN || code === BRACE_OPEN) {
-      depth += 1;
-      if (inItems && depth === 3) {
-        keep(text.slice(start, index));
-        // The commas between items stay out of the envelope with them.
-        envelope = envelope.replace(/,\s*$/, "");
-        item = "";
-        return index;
-      }
-      if (depth === 2 && code === BRACKET_OPEN) {
-        const before = envelope + text.slice(start, index);
-        inItems = /"items"\s*:\s*$/.test(before);
-      }
-      return start;
-    }
-    depth -= 1;
-    if (item !== undefined && depth === 2) {
-      keep(text.slice(start, index + 1));
-      const whole = item;
-      item = undefined;
-      onItem(JSON.parse(whole));
-      return index + 1;
-    }
-    if (inItems && depth === 1) inItems = false;
-    return start;
-  };
-  return {
-    push: (text) => {
-      let start = 0;
-      for (let index = 0; index < text.length; index += 1) {
-        const code = text.charCodeAt(index);
-        if (escaped) escaped = false;
-        else if (inString) {
-          if (code === BACKSLASH) escaped = true;
-          else if (code === QUOTE) inString = false;
-        } else if (code === QUOTE) inString = true;
-        else if (
-          code === BRACKET_OPEN || code === BRACE_OPEN ||
-          code === BRACKET_CLOSE || code === BRACE_CLOSE
-        ) {
-          start = step(code, text, [start, index]);
-        }
-      }
-      keep(text.slice(start));
-    },
-    finish: () => {
-      if (item !== undefined) throw new SyntaxError("List ends within an item");
-      return JSON.parse(envelope);
-    },
-  };
+  }
 }
+
+/** From where to where in a piece of text. */
+type Span = readonly [start: number, index: number];

@@ -75,96 +75,108 @@ export function createPace(
   limits: PaceLimits,
   options: { now?: () => number; random?: () => number } = {},
 ): Pace {
-  const { now = () => performance.now(), random = Math.random } = options;
-  const state: PaceState = {
-    inFlight: 0,
-    tokens: limits.burst,
-    filledAt: now(),
-    failures: 0,
-    outageUntil: -Infinity,
-    askedUntil: -Infinity,
-    looking: false,
-    problem: undefined,
-    waiters: new Set(),
-  };
-  const closedUntil = (): number =>
-    Math.max(state.outageUntil, state.askedUntil);
-  const isClosed = (): boolean =>
-    state.failures >= limits.failuresMax || now() < closedUntil();
+  return new LimitedPace(limits, options);
+}
 
-  /** How long to wait before asking again; 0 means the turn is taken, Infinity to be woken. */
-  const take = (): number => {
-    const at = now();
-    const filled = state.tokens +
-      (at - state.filledAt) * limits.perSecond / 1000;
-    Object.assign(state, {
-      tokens: Math.min(limits.burst, filled),
-      filledAt: at,
-    });
-    if (at < closedUntil()) return closedUntil() - at;
-    if (isClosed() && state.looking) return Infinity;
-    if (state.inFlight >= limits.concurrency) return Infinity;
-    if (state.tokens < 1) return (1 - state.tokens) * 1000 / limits.perSecond;
-    state.tokens -= 1;
-    state.inFlight += 1;
-    return 0;
-  };
-  const settle = (outcome: Outcome): void => {
-    state.problem = outcome.reason;
-    if (outcome.ok) {
-      Object.assign(state, { failures: 0, outageUntil: -Infinity });
-      return;
+class LimitedPace implements Pace {
+  readonly #limits: PaceLimits;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #waiters = new Set<() => void>();
+  #inFlight = 0;
+  #tokens: number;
+  #filledAt: number;
+  #failures = 0;
+  /** Until when the back-off of an outage lasts. */
+  #outageUntil = -Infinity;
+  /** Until when the server asked to be left alone. */
+  #askedUntil = -Infinity;
+  /** A request looks whether the server is back. */
+  #looking = false;
+  #problem: string | undefined;
+
+  constructor(
+    limits: PaceLimits,
+    options: { now?: () => number; random?: () => number },
+  ) {
+    this.#limits = limits;
+    this.#now = options.now ?? (() => performance.now());
+    this.#random = options.random ?? Math.random;
+    this.#tokens = limits.burst;
+    this.#filledAt = this.#now();
+  }
+
+  get closed(): boolean {
+    return this.#failures >= this.#limits.failuresMax ||
+      this.#now() < this.#closedUntil;
+  }
+
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  async enter(signal: AbortSignal): Promise<Turn> {
+    for (;;) {
+      if (signal.aborted) throw toWaitError(signal, this.#problem);
+      const waitMs = this.#take();
+      if (waitMs === 0) return this.#startTurn();
+      await waitToBeWoken(this.#waiters, signal, waitMs);
     }
-    state.failures += 1;
-    const askedMs = Math.min(outcome.retryAfterMs ?? 0, RETRY_AFTER_MS_MAX);
-    if (askedMs > 0) state.askedUntil = now() + askedMs;
-    const beyond = state.failures - limits.failuresMax + 1;
-    if (beyond < 1) return;
-    state.outageUntil = now() + backOffMs(beyond, { ...limits.outage, random });
-  };
-  const startTurn = (): Turn => {
-    const looks = isClosed();
-    if (looks) state.looking = true;
+  }
+
+  get #closedUntil(): number {
+    return Math.max(this.#outageUntil, this.#askedUntil);
+  }
+
+  /** Takes a turn and returns 0, or how long to wait before asking again; Infinity to be woken. */
+  #take(): number {
+    const { burst, concurrency, perSecond } = this.#limits;
+    const at = this.#now();
+    const filled = this.#tokens + (at - this.#filledAt) * perSecond / 1000;
+    this.#tokens = Math.min(burst, filled);
+    this.#filledAt = at;
+    if (at < this.#closedUntil) return this.#closedUntil - at;
+    if (this.closed && this.#looking) return Infinity;
+    if (this.#inFlight >= concurrency) return Infinity;
+    if (this.#tokens < 1) return (1 - this.#tokens) * 1000 / perSecond;
+    this.#tokens -= 1;
+    this.#inFlight += 1;
+    return 0;
+  }
+
+  #startTurn(): Turn {
+    const looks = this.closed;
+    if (looks) this.#looking = true;
     let ended = false;
     return {
       end: (outcome) => {
         if (ended) return;
         ended = true;
-        state.inFlight -= 1;
-        if (looks) state.looking = false;
-        if (outcome !== undefined) settle(outcome);
-        for (const wake of [...state.waiters]) wake();
+        this.#inFlight -= 1;
+        if (looks) this.#looking = false;
+        if (outcome !== undefined) this.#settle(outcome);
+        for (const wake of [...this.#waiters]) wake();
       },
     };
-  };
-  return {
-    get closed() {
-      return isClosed();
-    },
-    get problem() {
-      return state.problem;
-    },
-    enter: async (signal) => {
-      for (;;) {
-        if (signal.aborted) throw toWaitError(signal, state.problem);
-        const waitMs = take();
-        if (waitMs === 0) return startTurn();
-        await waitToBeWoken(state.waiters, signal, waitMs);
-      }
-    },
-  };
-}
+  }
 
-interface PaceState {
-  inFlight: number;
-  tokens: number;
-  filledAt: number;
-  failures: number;
-  outageUntil: number;
-  askedUntil: number;
-  looking: boolean;
-  problem: string | undefined;
-  readonly waiters: Set<() => void>;
+  /** Learns from an outcome. */
+  #settle(outcome: Outcome): void {
+    this.#problem = outcome.reason;
+    if (outcome.ok) {
+      this.#failures = 0;
+      this.#outageUntil = -Infinity;
+      return;
+    }
+    this.#failures += 1;
+    const { failuresMax, outage } = this.#limits;
+    const askedMs = Math.min(outcome.retryAfterMs ?? 0, RETRY_AFTER_MS_MAX);
+    if (askedMs > 0) this.#askedUntil = this.#now() + askedMs;
+    const beyond = this.#failures - failuresMax + 1;
+    if (beyond < 1) return;
+    const waitMs = backOffMs(beyond, { ...outage, random: this.#random });
+    this.#outageUntil = this.#now() + waitMs;
+  }
 }
 
 /** Ends when it is woken, when the time is over, or when the signal is aborted. */

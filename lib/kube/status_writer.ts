@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { backOffMs, type BackOffRange, pause } from "./waiting.ts";
+import { backOffMs, type BackOffRange, pause, until } from "./waiting.ts";
 import { ApiStatusError } from "./error.ts";
 import { objectKey } from "./objects.ts";
 
@@ -69,148 +69,155 @@ const BACK_OFF: BackOffRange = { minMs: 500, maxMs: 60_000 };
 /** The server said that it will never take this. */
 const REFUSED = [400, 413, 422];
 
+/** Starts an empty queue. */
+export function createStatusWriter(
+  options: StatusWriterOptions,
+): StatusWriter {
+  return new Queue(options);
+}
+
 interface Entry {
-  pod: StatusTarget;
+  readonly pod: StatusTarget;
+  readonly cancelled: AbortController;
   statusJson: string;
   failures: number;
   state: "waiting" | "writing" | "resting";
   /** Something newer came while it was being written. */
   again: boolean;
-  readonly cancelled: AbortController;
 }
 
-/** Starts an empty queue. */
-export function createStatusWriter(
-  options: StatusWriterOptions,
-): StatusWriter {
-  const { concurrency = CONCURRENCY, podsMax = PODS_MAX } = options;
-  const entries = new Map<string, Entry>();
-  const stopping = new AbortController();
-  const running = new Set<Promise<void>>();
-  const idle = new Set<() => void>();
-  let writing = 0;
+class Queue implements StatusWriter {
+  readonly #options: StatusWriterOptions;
+  readonly #entries = new Map<string, Entry>();
+  /** Writes and rests under way, to be waited for at the end. */
+  readonly #running = new Set<Promise<void>>();
+  #empty = Promise.withResolvers<void>();
+  #writing = 0;
+  #stopped = false;
 
-  const remove = (entry: Entry): void => {
-    const key = objectKey(entry.pod);
-    if (entries.get(key) === entry) entries.delete(key);
-    if (entries.size > 0) return;
-    for (const wake of idle) wake();
-  };
-  const finish = (entry: Entry, event: StatusEvent): void => {
-    options.onEvent?.(event);
-    if (!entry.again) return remove(entry);
-    Object.assign(entry, { again: false, failures: 0, state: "waiting" });
-  };
-  const rest = async (entry: Entry): Promise<void> => {
-    entry.failures += 1;
-    entry.state = "resting";
-    const ms = backOffMs(entry.failures, options.backOff ?? BACK_OFF);
-    await pause(ms, entry.cancelled.signal).catch(() => {});
-    if (entries.get(objectKey(entry.pod)) === entry) entry.state = "waiting";
-    next();
-  };
-  const write = async (entry: Entry): Promise<void> => {
-    const { pod, statusJson, cancelled: { signal } } = entry;
-    try {
-      const outcome = await options.write(pod, statusJson, { signal });
-      finish(entry, { pod, outcome });
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof ApiStatusError && REFUSED.includes(error.status)) {
-        return finish(entry, { pod, outcome: "refused", error });
-      }
-      options.onEvent?.({ pod, outcome: "failed", error });
-      entry.again = false;
-      track(rest(entry));
-    } finally {
-      writing -= 1;
-      next();
+  constructor(options: StatusWriterOptions) {
+    this.#options = options;
+    this.#empty.resolve();
+  }
+
+  enqueue(pod: StatusTarget, statusJson: string): void {
+    if (this.#stopped) return;
+    const present = this.#entries.get(objectKey(pod));
+    if (present?.pod.uid === pod.uid) {
+      present.statusJson = statusJson;
+      present.again = present.state === "writing";
+      return;
     }
-  };
-  const track = (work: Promise<void>): void => {
-    running.add(work);
-    work.finally(() => running.delete(work));
-  };
-  const next = (): void => {
-    if (stopping.signal.aborted) return;
-    for (const entry of entries.values()) {
-      if (writing >= concurrency) return;
+    if (present !== undefined) this.#cancel(present);
+    this.#makeRoom();
+    this.#add({
+      pod,
+      statusJson,
+      failures: 0,
+      state: "waiting",
+      again: false,
+      cancelled: new AbortController(),
+    });
+    this.#next();
+  }
+
+  forget(pod: { namespace: string; name: string }): void {
+    const present = this.#entries.get(objectKey(pod));
+    if (present !== undefined) this.#cancel(present);
+  }
+
+  pending(): number {
+    return this.#entries.size;
+  }
+
+  async drain(signal: AbortSignal): Promise<void> {
+    await until(this.#empty.promise, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    for (const entry of [...this.#entries.values()]) this.#cancel(entry);
+    await Promise.all(this.#running);
+  }
+
+  #add(entry: Entry): void {
+    if (this.#entries.size === 0) this.#empty = Promise.withResolvers();
+    this.#entries.set(objectKey(entry.pod), entry);
+  }
+
+  #remove(entry: Entry): void {
+    const key = objectKey(entry.pod);
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
+    if (this.#entries.size === 0) this.#empty.resolve();
+  }
+
+  #cancel(entry: Entry): void {
+    this.#remove(entry);
+    entry.cancelled.abort();
+  }
+
+  /** Drops what waits longest when there are too many. */
+  #makeRoom(): void {
+    if (this.#entries.size < (this.#options.podsMax ?? PODS_MAX)) return;
+    const [oldest] = this.#entries.values();
+    if (oldest === undefined) return;
+    this.#cancel(oldest);
+    this.#options.onEvent?.({ pod: oldest.pod, outcome: "dropped" });
+  }
+
+  /** Starts as many writes as may run. */
+  #next(): void {
+    const { concurrency = CONCURRENCY } = this.#options;
+    for (const entry of this.#entries.values()) {
+      if (this.#writing >= concurrency || this.#stopped) return;
       if (entry.state !== "waiting") continue;
       entry.state = "writing";
-      writing += 1;
-      track(write(entry));
+      this.#writing += 1;
+      this.#track(this.#write(entry));
     }
-  };
-  const cancel = (entry: Entry): void => {
-    remove(entry);
-    entry.cancelled.abort();
-  };
-  const makeRoom = (): void => {
-    if (entries.size < podsMax) return;
-    const [oldest] = entries.values();
-    if (oldest === undefined) return;
-    cancel(oldest);
-    options.onEvent?.({ pod: oldest.pod, outcome: "dropped" });
-  };
-  return {
-    enqueue: (pod, statusJson) => {
-      if (stopping.signal.aborted) return;
-      const present = entries.get(objectKey(pod));
-      if (present?.pod.uid === pod.uid) {
-        present.statusJson = statusJson;
-        present.again = present.state === "writing";
-        return;
-      }
-      if (present !== undefined) cancel(present);
-      makeRoom();
-      entries.set(objectKey(pod), {
-        pod,
-        statusJson,
-        failures: 0,
-        state: "waiting",
-        again: false,
-        cancelled: new AbortController(),
-      });
-      next();
-    },
-    forget: (pod) => {
-      const present = entries.get(objectKey(pod));
-      if (present !== undefined) cancel(present);
-    },
-    pending: () => entries.size,
-    drain: (signal) => drained(entries, idle, signal),
-    [Symbol.asyncDispose]: async () => {
-      stopping.abort();
-      for (const entry of entries.values()) entry.cancelled.abort();
-      entries.clear();
-      for (const wake of idle) wake();
-      await Promise.all(running);
-    },
-  };
-}
+  }
 
-/** Waits until there are no entries, or the signal is aborted. */
-function drained(
-  entries: ReadonlyMap<string, Entry>,
-  idle: Set<() => void>,
-  signal: AbortSignal,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (entries.size === 0) return resolve();
-    if (signal.aborted) return reject(signal.reason);
-    const leave = (): void => {
-      idle.delete(wake);
-      signal.removeEventListener("abort", stop);
-    };
-    const wake = (): void => {
-      leave();
-      resolve();
-    };
-    const stop = (): void => {
-      leave();
-      reject(signal.reason);
-    };
-    idle.add(wake);
-    signal.addEventListener("abort", stop, { once: true });
-  });
+  #track(work: Promise<void>): void {
+    this.#running.add(work);
+    work.finally(() => this.#running.delete(work));
+  }
+
+  async #write(entry: Entry): Promise<void> {
+    const { pod, statusJson, cancelled: { signal } } = entry;
+    try {
+      const outcome = await this.#options.write(pod, statusJson, { signal });
+      this.#finish(entry, { pod, outcome });
+    } catch (error) {
+      if (!signal.aborted) this.#fail(entry, error);
+    } finally {
+      this.#writing -= 1;
+      this.#next();
+    }
+  }
+
+  #finish(entry: Entry, event: StatusEvent): void {
+    this.#options.onEvent?.(event);
+    if (!entry.again) return this.#remove(entry);
+    Object.assign(entry, { again: false, failures: 0, state: "waiting" });
+  }
+
+  #fail(entry: Entry, error: unknown): void {
+    const { pod } = entry;
+    if (error instanceof ApiStatusError && REFUSED.includes(error.status)) {
+      return this.#finish(entry, { pod, outcome: "refused", error });
+    }
+    this.#options.onEvent?.({ pod, outcome: "failed", error });
+    this.#track(this.#rest(entry));
+  }
+
+  /** Waits before the next attempt, which takes the newest status. */
+  async #rest(entry: Entry): Promise<void> {
+    Object.assign(entry, { state: "resting", again: false });
+    entry.failures += 1;
+    const range = this.#options.backOff ?? BACK_OFF;
+    await pause(backOffMs(entry.failures, range), entry.cancelled.signal)
+      .catch(() => {});
+    entry.state = "waiting";
+    this.#next();
+  }
 }

@@ -71,126 +71,138 @@ const FIRST_REVISION = 1_000;
 
 /** Makes an empty store. */
 export function createStore(): Store {
-  const objects = new Map<string, Map<string, KubeObject>>();
-  const listeners = new Set<(change: Change) => void>();
-  let history: Change[] = [];
-  let revision = FIRST_REVISION;
-  let compactedRevision = FIRST_REVISION;
+  return new Objects();
+}
 
-  const tableOf = (type: ResourceType): Map<string, KubeObject> => {
-    const id = `${type.group}/${type.plural}`;
-    const table = objects.get(id) ?? new Map<string, KubeObject>();
-    objects.set(id, table);
-    return table;
-  };
-  const record = (change: Change): void => {
-    history.push(change);
-    if (history.length > HISTORY_CHANGES_MAX) {
-      compactedRevision = history.shift()?.revision ?? revision;
-    }
-    for (const listener of listeners) listener(change);
-  };
-  const write = (type: ResourceType, object: KubeObject): KubeObject => {
-    const table = tableOf(type);
-    const key = keyOf(object.metadata.namespace, object.metadata.name);
-    const previous = table.get(key);
-    revision += 1;
-    const written = {
-      ...object,
-      metadata: { ...object.metadata, resourceVersion: String(revision) },
-    };
-    table.set(key, written);
-    record({
-      type,
-      revision,
-      object: written,
-      ...(previous === undefined ? {} : { previous }),
-      deleted: false,
-    });
-    return written;
-  };
-  const get = ({ type, namespace, name }: ObjectKey): KubeObject => {
-    const object = tableOf(type).get(keyOf(namespace, name));
+class Objects implements Store {
+  readonly #tables = new Map<ResourceType, Map<string, KubeObject>>();
+  readonly #listeners = new Set<(change: Change) => void>();
+  #history: Change[] = [];
+  #revision = FIRST_REVISION;
+  #compactedRevision = FIRST_REVISION;
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get({ type, namespace, name }: ObjectKey): KubeObject {
+    const object = this.#table(type).get(keyOf(namespace, name));
     if (object !== undefined) return object;
     throw new StatusError(404, `${resourceName(type)} "${name}" not found`, {
       details: { name, group: type.group, kind: type.plural },
     });
-  };
-  const put = (type: ResourceType, object: KubeObject): KubeObject => {
+  }
+
+  list(type: ResourceType, namespace?: string): KubeObject[] {
+    return [...this.#table(type)]
+      .filter(([, { metadata }]) =>
+        namespace === undefined || metadata.namespace === namespace
+      )
+      .sort(([a], [b]) => a < b ? -1 : 1)
+      .map(([, object]) => object);
+  }
+
+  create(type: ResourceType, object: KubeObject): KubeObject {
+    const { namespace, name } = object.metadata;
+    if (!this.#table(type).has(keyOf(namespace, name))) {
+      return this.put(type, object);
+    }
+    const message = `${resourceName(type)} "${name}" already exists`;
+    throw new StatusError(409, message, { reason: "AlreadyExists" });
+  }
+
+  put(type: ResourceType, object: KubeObject): KubeObject {
     const { namespace, name, uid, creationTimestamp } = object.metadata;
-    const old = tableOf(type).get(keyOf(namespace, name))?.metadata;
+    const old = this.#table(type).get(keyOf(namespace, name))?.metadata;
     const metadata = {
       ...object.metadata,
       uid: uid ?? old?.uid ?? crypto.randomUUID(),
       creationTimestamp: creationTimestamp ?? old?.creationTimestamp ??
         timestamp(),
     };
-    return write(type, {
-      ...object,
-      apiVersion: apiVersionOf(type),
-      kind: type.kind,
-      metadata,
-    });
-  };
+    const { kind } = type;
+    const apiVersion = apiVersionOf(type);
+    return this.#write(type, { ...object, apiVersion, kind, metadata });
+  }
 
-  return {
-    get revision() {
-      return revision;
-    },
-    get,
-    put,
-    list: (type, namespace) =>
-      [...tableOf(type)]
-        .filter(([, object]) =>
-          namespace === undefined || object.metadata.namespace === namespace
-        )
-        .sort(([a], [b]) => a < b ? -1 : 1)
-        .map(([, object]) => object),
-    create: (type, object) => {
-      const { namespace, name } = object.metadata;
-      if (tableOf(type).has(keyOf(namespace, name))) {
-        throw new StatusError(
-          409,
-          `${resourceName(type)} "${name}" already exists`,
-          { reason: "AlreadyExists" },
-        );
-      }
-      return put(type, object);
-    },
-    update: (key, edit) => write(key.type, edit(get(key))),
-    remove: (key) => {
-      const previous = get(key);
-      tableOf(key.type).delete(keyOf(key.namespace, key.name));
-      revision += 1;
-      const object = {
-        ...previous,
-        metadata: { ...previous.metadata, resourceVersion: String(revision) },
-      };
-      record({ type: key.type, revision, object, previous, deleted: true });
-      return object;
-    },
-    changesSince: (type, since) => {
-      if (since < compactedRevision) {
-        throw new StatusError(
-          410,
-          `too old resource version: ${since} (${revision})`,
-        );
-      }
-      return history.filter((change) =>
-        change.revision > since && change.type === type
-      );
-    },
-    listen: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    isCompacted: (asked) => asked < compactedRevision,
-    compact: () => {
-      history = [];
-      compactedRevision = revision + 1;
-      revision += 1;
-    },
-  };
+  update(
+    key: ObjectKey,
+    edit: (object: KubeObject) => KubeObject,
+  ): KubeObject {
+    return this.#write(key.type, edit(this.get(key)));
+  }
+
+  remove(key: ObjectKey): KubeObject {
+    const { type, namespace, name } = key;
+    const previous = this.get(key);
+    this.#table(type).delete(keyOf(namespace, name));
+    const object = this.#stamp(previous);
+    const revision = this.#revision;
+    this.#record({ type, revision, object, previous, deleted: true });
+    return object;
+  }
+
+  changesSince(type: ResourceType, since: number): Change[] {
+    if (this.isCompacted(since)) {
+      const message = `too old resource version: ${since} (${this.#revision})`;
+      throw new StatusError(410, message);
+    }
+    return this.#history.filter((change) =>
+      change.revision > since && change.type === type
+    );
+  }
+
+  listen(listener: (change: Change) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  isCompacted(revision: number): boolean {
+    return revision < this.#compactedRevision;
+  }
+
+  compact(): void {
+    this.#history = [];
+    this.#revision += 1;
+    this.#compactedRevision = this.#revision;
+  }
+
+  #table(type: ResourceType): Map<string, KubeObject> {
+    const table = this.#tables.get(type) ?? new Map<string, KubeObject>();
+    this.#tables.set(type, table);
+    return table;
+  }
+
+  #write(type: ResourceType, object: KubeObject): KubeObject {
+    const key = keyOf(object.metadata.namespace, object.metadata.name);
+    const previous = this.#table(type).get(key);
+    const written = this.#stamp(object);
+    this.#table(type).set(key, written);
+    this.#record({
+      type,
+      revision: this.#revision,
+      object: written,
+      deleted: false,
+      ...(previous === undefined ? {} : { previous }),
+    });
+    return written;
+  }
+
+  /** The object at the next revision. */
+  #stamp(object: KubeObject): KubeObject {
+    this.#revision += 1;
+    const resourceVersion = String(this.#revision);
+    return { ...object, metadata: { ...object.metadata, resourceVersion } };
+  }
+
+  #record(change: Change): void {
+    this.#history.push(change);
+    if (this.#history.length > HISTORY_CHANGES_MAX) {
+      this.#compactedRevision = this.#history.shift()?.revision ??
+        this.#revision;
+    }
+    for (const listener of this.#listeners) listener(change);
+  }
 }
 
 /** The name of a kind as error messages of the API spell it. */
