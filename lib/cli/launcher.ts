@@ -141,10 +141,11 @@ const REQUIRED_FLAGS: readonly string[] = [
   "--no-prompt",
 ];
 
-/** Whether the words, written again, give the line: nothing in it means more to sh than we read. */
+/** Whether the words, written again, give the line, however many spaces are between: nothing means more to sh than we read. */
 function isPlain(words: readonly string[], line: string): boolean {
+  const squeeze = (text: string): string => text.replace(/ +/g, " ");
   try {
-    return renderStart(words) === line;
+    return squeeze(renderStart(words)) === squeeze(line);
   } catch (error) {
     if (error instanceof RangeError) return false;
     throw error;

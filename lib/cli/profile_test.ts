@@ -1,0 +1,98 @@
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { grantsOf, type Profile } from "../grants.ts";
+import { formatProfile, parseProfile } from "./profile.ts";
+
+const PROFILES = new URL("../../deployments/profiles/", import.meta.url);
+const BASE = {
+  deno: "/usr/bin/deno",
+  hostDeno: "/usr/bin/deno",
+  programDir: "/usr/libexec/multus",
+};
+
+async function readProfiles(): Promise<[name: string, profile: Profile][]> {
+  const profiles: [string, Profile][] = [];
+  for await (const { name } of Deno.readDir(PROFILES)) {
+    const text = await Deno.readTextFile(new URL(name, PROFILES));
+    profiles.push([name, parseProfile(text, BASE)]);
+  }
+  return profiles;
+}
+
+Deno.test("parseProfile() reads every profile that is shipped, and formatProfile() writes it so that nothing is left out", async (t) => {
+  const profiles = await readProfiles();
+  ok(profiles.length > 0);
+  for (const [name, profile] of profiles) {
+    await t.step(name, () => {
+      deepEqual(parseProfile(formatProfile(profile), {}), profile);
+    });
+  }
+});
+
+Deno.test("grantsOf() grants the daemon programs in exactly one way on every profile that is shipped", async (t) => {
+  for (const [name, profile] of await readProfiles()) {
+    await t.step(name, () => {
+      const run = grantsOf("multus-daemon", profile)
+        .filter(({ kind }) => kind === "run").map(({ value }) => value);
+      const scripts = ["delegate-exec", "default-route"]
+        .map((script) => `${profile.libexecDir}/${script}`);
+      const plugins = profile.hostRoot === undefined
+        ? profile.cniBinDirs.flatMap((dir) =>
+          profile.plugins.map((plugin) => `${dir}/${plugin}`)
+        )
+        : [];
+      deepEqual(run, [...scripts, ...plugins]);
+    });
+  }
+});
+
+Deno.test("parseProfile() takes a member of the base away where the text says null", () => {
+  const [logFile, hostRoot] = ["/var/log/multus.log", "/hostroot"];
+  const text = JSON.stringify({ ...FULL, logFile, hostRoot: null });
+  const profile = parseProfile(text, { hostRoot });
+  equal(profile.logFile, logFile);
+  ok(!("hostRoot" in profile));
+});
+
+/** All that a profile must have. */
+const FULL = {
+  ...BASE,
+  socketDir: "/run/multus",
+  hostSocketDir: "/run/multus",
+  cniConfDir: "/etc/cni/net.d",
+  multusConfDir: "/etc/cni/multus/net.d",
+  cniBinDirs: ["/opt/cni/bin"],
+  cniStateDir: "/var/lib/cni/multus",
+  daemonConfig: "/etc/multus.json",
+  libexecDir: "/usr/libexec/multus",
+  plugins: [],
+  serviceAccountDir: "/sa",
+  kubeconfigFiles: [],
+  apiServers: ["10.96.0.1:443"],
+  podResourcesSocket: "/k.sock",
+  deviceCheckpoint: "/checkpoint",
+  deviceInfoDir: "/devinfo",
+};
+
+Deno.test("parseProfile() names what is wrong", async (t) => {
+  const rows: readonly (readonly [changes: object, expected: RegExp])[] = [
+    [{ socketDir: null }, /^TypeError: Profile lacks a member: socketDir$/],
+    [{ sockDir: "/x" }, /unknown member: sockDir$/],
+    [{ socketDir: "run" }, /an absolute path.*: socketDir: "run"$/],
+    [{ socketDir: "/a,/" }, /without comma.*: socketDir: "\/a,\/"$/],
+    [{ socketDir: "/a\u2028" }, /control characters.*: socketDir/],
+    [{ cniBinDirs: [] }, /wrong shape.*: cniBinDirs: \[\]$/],
+    [{ cniBinDirs: ["/a", "b"] }, /an absolute path.*: cniBinDirs\.1: /],
+    [{ plugins: ["../sh"] }, /a plain file name.*: plugins\.0: /],
+    [{ apiServers: ["a b"] }, /host:port.*: apiServers\.0: /],
+    [{ metrics: 9091 }, /wrong shape: metrics: 9091$/],
+  ];
+  for (const [changes, expected] of rows) {
+    await t.step(JSON.stringify(changes), () => {
+      const text = JSON.stringify({ ...FULL, ...changes });
+      throws(() => parseProfile(text, {}), expected);
+    });
+  }
+  await t.step("no JSON", () => {
+    throws(() => parseProfile("{", {}), /^SyntaxError: Profile is not JSON: /);
+  });
+});
