@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { createCertificateAuthority } from "../../tests/api_server/certificates.ts";
 import { connectTo } from "../../tests/api_server/fixture.ts";
 import { startApiServer } from "../../tests/api_server/server.ts";
 import { createApi } from "./api.ts";
@@ -91,6 +92,41 @@ Deno.test("loadCredentials() serves on with what was good when files are damaged
       assert.equal(fixture.credentials.problem, undefined);
     });
   }
+});
+
+Deno.test("loadCredentials() shows a client certificate, and the next one when it is renewed", async () => {
+  await using server = await startApiServer({ objects: [NODE] });
+  await using fixture = await connectTo(server);
+  const authority = await createCertificateAuthority("clients");
+  const pairFile = join(fixture.dir, "pair.pem");
+  const renew = async (): Promise<void> => {
+    const { certPem, keyPem } = await authority.issue({ hosts: ["node"] });
+    await Deno.writeTextFile(pairFile, certPem + keyPem);
+  };
+  await renew();
+  const kubeconfig = join(fixture.dir, "kubeconfig");
+  const user =
+    "tokenFile: token\n    client-certificate: pair.pem\n    client-key: pair.pem";
+  await Deno.writeTextFile(
+    kubeconfig,
+    server.kubeconfig().replace(/token: .*/, user),
+  );
+  using credentials = await loadCredentials({
+    kubeconfig,
+    env: noEnv,
+    freshMs: 0,
+  });
+  const { client } = await credentials.connect();
+  await ask(credentials);
+  assert.equal((await credentials.connect()).client, client);
+  await renew();
+  assert.notEqual((await credentials.connect()).client, client);
+  await Deno.writeTextFile(
+    kubeconfig,
+    server.kubeconfig().replace(/token: .*/, "client-key: pair.pem"),
+  );
+  await ask(credentials);
+  assert.match(credentials.problem ?? "", /belong together/);
 });
 
 Deno.test("loadCredentials() follows a kubeconfig to another server", async () => {

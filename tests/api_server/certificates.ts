@@ -70,6 +70,22 @@ export async function createCertificateAuthority(
   };
 }
 
+/** Makes a key and a request to certify it, as PEM, for who wants a client certificate. */
+export async function createSigningRequest(
+  name: string,
+): Promise<{ requestPem: string; keyPem: string }> {
+  const keys = await generateKeys();
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: `CN=${name}`,
+    keys,
+    signingAlgorithm: ALGORITHM,
+  });
+  return {
+    requestPem: `${request.toString("pem")}\n`,
+    keyPem: await toKeyPem(keys.privateKey),
+  };
+}
+
 interface Signer {
   readonly ca: x509.X509Certificate;
   readonly signingKey: CryptoKey;
@@ -94,10 +110,9 @@ async function issue(
       ),
     ],
   });
-  const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
   return {
     certPem: `${certificate.toString("pem")}\n`,
-    keyPem: `${x509.PemConverter.encode(key, "PRIVATE KEY")}\n`,
+    keyPem: await toKeyPem(keys.privateKey),
   };
 }
 
@@ -126,6 +141,11 @@ async function generateKeys(): Promise<CryptoKeyPair> {
     "sign",
     "verify",
   ]) as CryptoKeyPair;
+}
+
+async function toKeyPem(key: CryptoKey): Promise<string> {
+  const bytes = await crypto.subtle.exportKey("pkcs8", key);
+  return `${x509.PemConverter.encode(bytes, "PRIVATE KEY")}\n`;
 }
 
 function validity(validMs: number): { notBefore: Date; notAfter: Date } {

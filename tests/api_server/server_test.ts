@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { createSigningRequest } from "./certificates.ts";
 import { type ApiServer, startApiServer } from "./server.ts";
 import { waitUntil } from "./wait.ts";
 
@@ -320,10 +321,38 @@ Deno.test("startApiServer() stops, and starts again on its port", async () => {
   assert.equal((await ask(server, POD_A)).status, 200);
 });
 
-Deno.test("startApiServer() answers access reviews and signs certificates", async () => {
+Deno.test("startApiServer() signs certificates when it is told to", async () => {
+  await using server = await startApiServer({ signsRequests: true });
+  const { requestPem, keyPem } = await createSigningRequest("system:node");
+  const path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+  const body = JSON.stringify({
+    apiVersion: "certificates.k8s.io/v1",
+    kind: "CertificateSigningRequest",
+    metadata: { generateName: "node-" },
+    spec: { request: btoa(requestPem) },
+  });
+  const { status, body: made } = await ask(server, path, {
+    method: "POST",
+    body,
+  });
+  assert.equal(status, 201);
+  const { body: { status: signed } } = await ask(
+    server,
+    `${path}/${made.metadata.name}`,
+  );
+  assert.equal(signed.conditions[0].type, "Approved");
+  using client = Deno.createHttpClient({
+    caCerts: [server.caPem],
+    cert: atob(signed.certificate),
+    key: keyPem,
+  });
+  const response = await fetchWith(`${server.url}/readyz`, { client });
+  assert.equal(await response.text(), "ok");
+});
+
+Deno.test("startApiServer() answers access reviews", async () => {
   await using server = await startApiServer({
     allows: (access) => access.verb !== "delete",
-    signsRequests: true,
   });
   const review = (verb: string): RequestInit => ({
     method: "POST",
