@@ -56,6 +56,7 @@ export interface AutoConfigTiming extends RepairPace {
 
 /** What it works with. */
 export interface AutoConfigOptions {
+  /** The daemon's configuration. */
   readonly conf: DaemonConf;
   /** Told what happens, in order; must not throw. */
   readonly onEvent: (event: AutoConfigEvent) => void;

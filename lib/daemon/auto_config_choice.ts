@@ -15,6 +15,7 @@ import { assertNotMultus } from "../selection/delegate_conf.ts";
 export interface Candidate {
   /** The file's name in its directory. */
   readonly name: string;
+  /** The whole path, as the daemon sees it. */
   readonly path: string;
   /** Absent if the file holds no valid CNI configuration. */
   readonly list?: NetConfList;
@@ -43,6 +44,7 @@ export interface ChoiceOptions {
 
 /** A choice that is held to although its file may have gone an instant ago. */
 export interface HeldChoice {
+  /** What holds. */
   readonly choice: Choice;
   /** Since when the chosen file cannot be used any more. */
   readonly lostAt?: number;
@@ -50,7 +52,9 @@ export interface HeldChoice {
 
 /** When it is, and for how long a lost file is waited for. */
 export interface HoldOptions {
+  /** In milliseconds, on a clock that is never set back. */
   readonly now: number;
+  /** How long a lost file is waited for. */
   readonly graceMs: number;
 }
 

@@ -20,8 +20,11 @@ import { type Candidate, toCandidate } from "./auto_config_choice.ts";
 export interface OwnFile {
   /** Empty for what is not a regular file, or far too large to be ours. */
   readonly text: string;
+  /** The permission bits. */
   readonly mode: number;
+  /** By which it is known again under another name. */
   readonly inode: number | null;
+  /** In milliseconds since 1970. */
   readonly modifiedAt: number;
 }
 
@@ -30,6 +33,11 @@ export const OWN_FILE_MODE = 0o600;
 
 /** Ten times what the largest configuration takes. */
 const BYTES_MAX = 1024 * 1024;
+
+const TEMPORARY_NAMES = new RegExp(
+  `${TEMPORARY_PREFIX.replaceAll(".", "\\.")}[0-9a-f-]{36}`,
+  "g",
+);
 
 /** No write takes as long: what is older was left by a crash. */
 const LEFTOVER_AGE_MS = 60_000;
@@ -140,10 +148,14 @@ export async function removeLeftovers(dir: string): Promise<void> {
   }
 }
 
-/** What an error says, without what the system adds for programmers. */
+/**
+ * What an error says, without what the system adds for programmers, and the
+ * same each time: names of unfinished files are not.
+ */
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/ \(os error \d+\).*$/s, "");
+  return message.replace(/ \(os error \d+\).*$/s, "")
+    .replace(TEMPORARY_NAMES, `${TEMPORARY_PREFIX}…`);
 }
 
 async function readCandidate(path: string): Promise<Candidate> {

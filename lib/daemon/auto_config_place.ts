@@ -27,8 +27,11 @@ import {
 
 /** Our file when we last saw that it was good. */
 export interface Placed {
+  /** Its whole content. */
   readonly text: string;
+  /** By which it is known again under another name. */
   readonly inode: number | null;
+  /** Of the content, in hexadecimal. */
   readonly sha256: string;
   /** In milliseconds since 1970. */
   readonly changedAt: number;
@@ -46,17 +49,21 @@ export interface Placing {
 
 /** When it is, and how often repairs may be. */
 export interface PlaceOptions {
+  /** In milliseconds, on a clock that is never set back. */
   readonly now: number;
+  /** How often the file may be put back. */
   readonly pace: RepairPace;
 }
 
 /** Keeps one file in its place. */
 export class Placer {
+  /** Where it lies. */
   readonly path: string;
   #placed: Placed | undefined;
   #repairTimes: readonly number[] = [];
   #repairs = 0;
 
+  /** Touches nothing yet. */
   constructor(path: string) {
     this.path = path;
   }

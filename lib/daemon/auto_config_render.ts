@@ -35,9 +35,11 @@ import {
 } from "./configuration.ts";
 import { daemonSchema, multusSchema } from "./configuration_schema.ts";
 
-/** The default network: its file as the daemon sees it, and what is in it. */
+/** The default network. */
 export interface DefaultNetwork {
+  /** Its file, as the daemon sees it. */
   readonly path: string;
+  /** What is in the file. */
   readonly list: NetConfList;
 }
 

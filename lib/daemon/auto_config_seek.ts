@@ -19,9 +19,11 @@ import type { DaemonConf } from "./configuration.ts";
 
 /** What our file should hold. */
 export interface Wanted {
+  /** Its whole content. */
   readonly text: string;
   /** The default network's file, or the one to be copied; absent for what was there when the daemon started. */
   readonly source?: string;
+  /** Why this, for people. */
   readonly reason: string;
 }
 
@@ -39,7 +41,9 @@ export interface SeekOptions {
   readonly candidates: readonly Candidate[];
   /** The name of our file. */
   readonly name: string;
+  /** In milliseconds, on a clock that is never set back. */
   readonly now: number;
+  /** How long a lost file is waited for. */
   readonly graceMs: number;
 }
 

@@ -15,12 +15,15 @@ export type ProblemKind =
 
 /** One thing that is wrong; at most one of each kind. */
 export interface Problem {
+  /** What is wrong, for programs. */
   readonly kind: ProblemKind;
+  /** What is wrong, for people. */
   readonly reason: string;
 }
 
 /** What happened; each is told once. */
 export interface AutoConfigEvent {
+  /** What happened, for programs. */
   readonly kind:
     | ProblemKind
     /** The default network's file was chosen, or another one than before. */
@@ -44,6 +47,7 @@ export type AutoConfigMode = "auto" | "copy" | "off";
 
 /** How it stands. */
 export interface AutoConfigState {
+  /** What the daemon's configuration asks for. */
   readonly mode: AutoConfigMode;
   /** Where our file lies; absent if none is written. */
   readonly file?: string;
@@ -53,6 +57,7 @@ export interface AutoConfigState {
   readonly chosen?: string;
   /** Why that one was chosen, or all that is wrong. */
   readonly reason: string;
+  /** All that is wrong; empty when the node is ready as far as this goes. */
   readonly problems: readonly Problem[];
   /** Of the content that was put into our file, in hexadecimal. */
   readonly sha256?: string;
