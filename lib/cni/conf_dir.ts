@@ -19,6 +19,7 @@ import {
   parseSingleConf,
 } from "./conf.ts";
 import { CniError, ErrorCode, quote } from "./error.ts";
+import type { JsonText } from "./json_text.ts";
 
 const CONF_EXTENSIONS: readonly string[] = [".conf", ".conflist", ".json"];
 const CHAIN_EXTENSIONS: readonly string[] = [".conf"];
@@ -77,6 +78,22 @@ export async function loadConfByName(
   throw notFound(dir, name, faults);
 }
 
+/**
+ * Reads the plugins of a chain: the objects in the `.conf` files of a directory,
+ * in lexical order; one that does not exist has none. Needs `--allow-read` on it.
+ *
+ * @throws {CniError} with code 5 if a file cannot be read, 6 or 7 if it is not a plugin's object; the file is named
+ */
+export async function loadChainPlugins(dir: string): Promise<JsonText[]> {
+  const texts: JsonText[] = [];
+  for (const file of await listFiles(dir, CHAIN_EXTENSIONS)) {
+    const text = await readFile(file);
+    naming(file, () => parsePluginConf(text));
+    texts.push(text.trim());
+  }
+  return texts;
+}
+
 /** Reads one file without what its sub-directory adds. */
 async function readConf(path: string): Promise<NetConfList> {
   const text = await readFile(path);
@@ -99,16 +116,10 @@ async function withChain(
   path: string,
 ): Promise<NetConfList> {
   if (list.single || extname(path) !== ".conflist") return list;
-  const texts: string[] = [];
-  if (!list.loadOnlyInlinedPlugins) {
-    // A name holds no "/" and does not start with ".", so this stays inside.
-    const chainDir = join(dirname(path), list.name);
-    for (const file of await listFiles(chainDir, CHAIN_EXTENSIONS)) {
-      const text = await readFile(file);
-      naming(file, () => parsePluginConf(text));
-      texts.push(text.trim());
-    }
-  }
+  // A name holds no "/" and does not start with ".", so this stays inside.
+  const texts = list.loadOnlyInlinedPlugins
+    ? []
+    : await loadChainPlugins(join(dirname(path), list.name));
   return naming(path, () => {
     // Without plugins of either kind this reads it again, and says so.
     return list.plugins.length + texts.length === 0

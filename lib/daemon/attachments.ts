@@ -37,6 +37,11 @@ export interface AttachmentTools {
   readonly defaultRoutes: DefaultRoutes;
   /** Device information files. */
   readonly deviceInfo: DeviceInfoFiles;
+  /** Told when what a device plugin said could not be handed on. */
+  readonly onDeviceInfoProblem: (
+    attachment: RecordedAttachment,
+    error: unknown,
+  ) => void;
   /** This boot of the machine: what another one recorded is not trusted. */
   readonly bootId: string;
 }
@@ -156,7 +161,7 @@ export async function attachAll(
     const attachment = attachmentAt(handle.record, index);
     await handle.update(index, { state: "begun" });
     try {
-      await provideDevice(tools.deviceInfo, container, attachment);
+      await provideDevice(tools, container, attachment);
       const result = await addNetworkList(
         tools.runtime,
         parseConf(attachment.config),
@@ -177,9 +182,12 @@ export async function attachAll(
   return await changeRoutes(handle, tools, { ...options, results });
 }
 
-/** Puts what the device plugin said of the attachment's device where the plugins look for it. */
+/**
+ * Puts what the device plugin said of the attachment's device where the plugins look for it. They work
+ * without it, too, so that what cannot be put there is told and no reason to fail.
+ */
 async function provideDevice(
-  deviceInfo: DeviceInfoFiles,
+  { deviceInfo, onDeviceInfoProblem }: AttachmentTools,
   container: ContainerArgs,
   attachment: RecordedAttachment,
 ): Promise<void> {
@@ -188,10 +196,15 @@ async function provideDevice(
     deviceId === undefined || resourceName === undefined ||
     deviceInfoFile === undefined
   ) return;
-  await deviceInfo.provide(deviceInfoKey(container.containerId, attachment), {
-    resourceName,
-    deviceId,
-  });
+  const { containerId } = container;
+  try {
+    await deviceInfo.provide(deviceInfoKey(containerId, attachment), {
+      resourceName,
+      deviceId,
+    });
+  } catch (error) {
+    onDeviceInfoProblem(attachment, error);
+  }
 }
 
 function attachmentAt(

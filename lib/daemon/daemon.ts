@@ -9,13 +9,12 @@ import { CniError, ErrorCode } from "../cni/error.ts";
 import { createDirectExec, type Exec } from "../cni/exec.ts";
 import type { PluginEvent, Runtime } from "../cni/list.ts";
 import { createResultCache } from "../cni/result_cache.ts";
-import type { ClaimReader } from "../devices/resource_claims.ts";
 import { createDeviceAllocator } from "../devices/allocation.ts";
 import { createDeviceInfoFiles } from "../devices/device_info.ts";
 import { createDefaultRoutes } from "../host/default_routes.ts";
 import { createHostRootExec } from "../host/host_root_exec.ts";
-import type { Cluster } from "../kube/cluster.ts";
 import { createLog, type Log, type LogSetup } from "../log.ts";
+import { startAutoConfig } from "./auto_config.ts";
 import { readBootId } from "./boot_id.ts";
 import { createClusterLinks, NODE_NAME_ENV } from "./cluster_link.ts";
 import {
@@ -29,8 +28,19 @@ import type { DaemonFlags } from "./daemon_flags.ts";
 import { createDispatch } from "./dispatch.ts";
 import { createLimits } from "./limits.ts";
 import { type OperationParts, UNDO_MS } from "./operations.ts";
+import { withPassthru } from "./passthru.ts";
+import {
+  clusterProbe,
+  createStatus,
+  observeByMetrics,
+  type Observed,
+} from "./observation.ts";
 import { createPublisher } from "./publisher.ts";
-import { createReadiness, type Readiness, waitForFile } from "./readiness.ts";
+import {
+  createReadiness,
+  type Readiness,
+  waitForIndicator,
+} from "./readiness.ts";
 import { reconcile } from "./reconcile.ts";
 import { createRecords } from "./records.ts";
 import {
@@ -62,9 +72,11 @@ export interface Daemon extends AsyncDisposable {
 /** Plugins in the host root when there is one, else in this root. */
 function createExec(conf: DaemonConf): Exec {
   const delegateExec = `${conf.libexecDir}/delegate-exec`;
-  return conf.chrootDir === undefined
-    ? createDirectExec({ endDelegate: delegateExec })
-    : createHostRootExec({ hostRoot: conf.chrootDir, delegateExec });
+  return withPassthru(
+    conf.chrootDir === undefined
+      ? createDirectExec({ endDelegate: delegateExec })
+      : createHostRootExec({ hostRoot: conf.chrootDir, delegateExec }),
+  );
 }
 
 function logPlugin(log: Log, call: Call, event: PluginEvent): void {
@@ -85,9 +97,9 @@ function logPlugin(log: Log, call: Call, event: PluginEvent): void {
 function runtimeFor(
   exec: Exec,
   conf: MultusConf,
-  options: { call: Call; log: Log },
+  options: { call: Call; log: Log; observed: Observed },
 ): Runtime {
-  const { call, log } = options;
+  const { call, log, observed } = options;
   const dirs = [conf.binDir, ...call.args.path.split(":")].filter((dir) =>
     dir !== ""
   );
@@ -97,7 +109,11 @@ function runtimeFor(
     cache: createResultCache(conf.cniDir),
     pluginTimeoutMs: conf.pluginTimeoutMs,
     env: call.trace,
-    onPlugin: (event) => logPlugin(log, call, event),
+    onPlugin: (event) => {
+      call.tally.pluginMs += event.durationMs;
+      observed.metrics?.plugin(event);
+      logPlugin(log, call, event);
+    },
     onCacheDamage: (error) =>
       log.error(error.message, {
         request: call.id,
@@ -134,69 +150,63 @@ interface Core {
 }
 
 /** The parts that every request works with. */
-async function createParts(core: Core): Promise<OperationParts> {
+async function createParts(
+  core: Core,
+): Promise<{ parts: OperationParts; observed: Observed }> {
   const { conf, surroundings, logging, readiness, stack } = core;
   const { log } = logging;
   const exec = createExec(conf);
-  const links = stack.use(createClusterLinks({ env: surroundings.env, log }));
+  const links = stack.use(createClusterLinks({
+    env: surroundings.env,
+    log,
+    onRequest: (event) => observed.metrics?.requested(event),
+  }));
   const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
   await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
   const bootId = await readBootId(conf.socketDir);
   const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
   const spool = createSpool(spoolDirIn(conf.cniDir));
-  const nodeName = surroundings.env(NODE_NAME_ENV) ?? "";
-  const link = await links.of(conf);
-  if (link !== undefined) {
-    readiness.watch(() => {
-      const { pods, attachments } = link.cluster.isSynced();
-      const ok = pods && attachments;
-      return {
-        name: "cluster",
-        ok,
-        reason: ok
-          ? "caches are complete"
-          : "waiting for pods and networks of the API server",
-      };
-    });
-  }
-  return {
+  await links.of(conf);
+  const limits = createLimits({
+    addSlots: addSlotsOf(conf),
+    onWait: (lane, waitMs) => observed.metrics?.waited(lane, waitMs),
+  });
+  const observed: Observed = {
+    conf,
+    readiness,
+    links,
+    limits,
+    records,
+    pendingTeardowns: () => 0,
+  };
+  readiness.watch(() => clusterProbe(observed));
+  const parts: OperationParts = {
     confOf: (stdin) => mergeConf(parseShimConf(stdin), conf),
     nodeConf: () => conf,
     linkOf: (requestConf) => links.of(requestConf),
     runtimeOf: (requestConf, call) =>
-      runtimeFor(exec, requestConf, { call, log }),
+      runtimeFor(exec, requestConf, { call, log, observed }),
     records,
     bootId,
-    limits: createLimits({ addSlots: addSlotsOf(conf) }),
+    limits,
+    nodeName: surroundings.env(NODE_NAME_ENV) ?? "",
     devices: createDeviceAllocator({
       podResourcesSocket: conf.podResourcesSocket,
       checkpointFile: conf.deviceCheckpoint,
-      ...(link === undefined
-        ? {}
-        : { claims: { nodeName, ...claimReader(link.cluster) } }),
     }),
     deviceInfo,
     defaultRoutes: createDefaultRoutes(`${conf.libexecDir}/default-route`),
     publisher: createPublisher({ deviceInfo, log }),
     isEnding: () => readiness.isShuttingDown,
     spool,
-    waitForDefaultNetwork: async ({ readinessIndicatorFile }, signal) => {
-      if (readinessIndicatorFile !== undefined) {
-        await waitForFile(readinessIndicatorFile, signal);
-      }
-    },
+    waitForDefaultNetwork: ({ readinessIndicatorFile }, signal) =>
+      readinessIndicatorFile === undefined
+        ? Promise.resolve()
+        : waitForIndicator(readinessIndicatorFile, signal),
     log,
   };
-}
-
-function claimReader(cluster: Cluster): Omit<ClaimReader, "nodeName"> {
-  return {
-    getResourceClaim: (namespace, name, options) =>
-      cluster.getResourceClaim(namespace, name, options),
-    listResourceSlices: (filter, options) =>
-      cluster.listResourceSlices(filter, options),
-  };
+  return { parts, observed };
 }
 
 function addSlotsOf(conf: DaemonConf): number {
@@ -224,7 +234,7 @@ export async function startDaemon(
   const { log } = logging;
   for (const warning of conf.warnings) log.error(warning);
   const readiness = createReadiness();
-  const parts = await createParts({
+  const { parts, observed } = await createParts({
     conf,
     surroundings,
     logging,
@@ -240,17 +250,23 @@ export async function startDaemon(
     createHandler({
       operations,
       readiness: () => readiness.checks(),
-      onServed: (served) => logServed(log, served),
-      log,
+      status: createStatus(observed),
+      onServed: (served) => {
+        observed.metrics?.served(served);
+        logServed(log, served);
+      },
     }),
   );
   stack.defer(() => server.shutdown());
-  stack.use(startSpoolWorker(parts));
-  stack.use(reconcileInBackground(parts));
+  const spoolWorker = stack.use(startSpoolWorker(parts));
+  observed.pendingTeardowns = () => spoolWorker.pending();
+  stack.use(await observeByMetrics(observed));
+  stack.use(reconcileInBackground(parts, observed));
+  await keepConfiguration(observed, { stack, log });
   log.verbose("Serving", { socket: server.path });
   const kept = stack.move();
   return {
-    reload: (flags) => reload(flags, logging),
+    reload: (flags) => reload(flags, logging, observed),
     [Symbol.asyncDispose]: async () => {
       readiness.shutDown();
       await drain(parts, conf.shutdownTimeoutMs);
@@ -281,11 +297,34 @@ async function drain(parts: OperationParts, timeoutMs: number): Promise<void> {
   }
 }
 
+/** Keeps the runtimes' configuration, where one is generated; only a daemon that serves asks for pods. */
+async function keepConfiguration(
+  observed: Observed,
+  { stack, log }: { stack: AsyncDisposableStack; log: Log },
+): Promise<void> {
+  const { conf, readiness } = observed;
+  const autoConfig = stack.use(
+    await startAutoConfig({
+      conf,
+      onEvent: ({ message, isWarning }) =>
+        isWarning ? log.error(message) : log.verbose(message),
+    }),
+  );
+  observed.autoConfig = autoConfig;
+  readiness.watch(() => autoConfig.probe());
+}
+
 /** Puts right what a crash left, beside the requests, until it is done or the daemon ends. */
-function reconcileInBackground(parts: OperationParts): AsyncDisposable {
+function reconcileInBackground(
+  parts: OperationParts,
+  observed: Observed,
+): AsyncDisposable {
   const ending = new AbortController();
   const done = reconcile(parts, ending.signal).then(
-    (found) => parts.log.verbose("Records are in order", { ...found }),
+    (found) => {
+      observed.reconciled = found;
+      parts.log.verbose("Records are in order", { ...found });
+    },
     (error: unknown) => {
       if (ending.signal.aborted) return;
       const reason = error instanceof Error ? error.message : String(error);
@@ -300,10 +339,15 @@ function reconcileInBackground(parts: OperationParts): AsyncDisposable {
   };
 }
 
-async function reload(flags: DaemonFlags, logging: LogSetup): Promise<void> {
+async function reload(
+  flags: DaemonFlags,
+  logging: LogSetup,
+  observed: Observed,
+): Promise<void> {
   try {
     const conf = await loadDaemonConf(flags.configPath, flags);
     logging.setLevel(conf.logLevel);
+    await observed.autoConfig?.reconfigure(conf);
     logging.log.verbose("Configuration read again", {
       logLevel: conf.logLevel,
     });

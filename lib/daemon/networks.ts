@@ -5,10 +5,16 @@
  *
  * Needs read of `confDir` and of the default network's configuration.
  */
-import { parseConf } from "../cni/conf.ts";
+import { type NetConfList, parseConf } from "../cni/conf.ts";
 import type { DeviceAllocator, DeviceMap } from "../devices/allocation.ts";
+import type { ClaimReader } from "../devices/resource_claims.ts";
+import type { Cluster } from "../kube/cluster.ts";
 import { AttachmentNotFoundError } from "../kube/error.ts";
 import type { Pod } from "../kube/objects.ts";
+import {
+  auxiliaryParentDir,
+  loadAuxiliaryChain,
+} from "../selection/auxiliary_chain.ts";
 import { createConfSources } from "../selection/conf_sources.ts";
 import {
   type NetworkSources,
@@ -28,6 +34,8 @@ export interface NetworkParts {
   readonly link: ClusterLink | undefined;
   /** Which devices the pod has. */
   readonly devices: DeviceAllocator;
+  /** This node, for pods that do not say where they are. */
+  readonly nodeName: string;
   /** Aborted when the request is over. */
   readonly signal: AbortSignal;
 }
@@ -61,6 +69,10 @@ export function createPolicy(
     place: string,
   ): Promise<ResolvedNetwork> =>
     resolveNetwork(reference, { multusNamespace, sources, place });
+  const defaultNetwork = async (): Promise<ResolvedNetwork> =>
+    first === undefined
+      ? await resolve(conf.clusterNetwork ?? "", "clusterNetwork")
+      : { list: parseConf(first) };
   const [first, ...further] = conf.clusterNetwork === undefined
     ? conf.delegates
     : [];
@@ -70,10 +82,8 @@ export function createPolicy(
     namespaceIsolation: conf.namespaceIsolation,
     globalNamespaces: conf.globalNamespaces,
     furtherDelegates: further.map((text) => parseConf(text)),
-    defaultNetwork: async () =>
-      first === undefined
-        ? await resolve(conf.clusterNetwork ?? "", "clusterNetwork")
-        : { list: parseConf(first) },
+    defaultNetwork,
+    auxiliaryChain: () => readAuxiliaryChain(conf, sources, defaultNetwork),
     defaultNetworks: () =>
       Promise.all(
         conf.defaultNetworks.map((reference, index) =>
@@ -83,18 +93,51 @@ export function createPolicy(
   };
 }
 
+/** The auxiliary chain, in the version of the configured default network. */
+async function readAuxiliaryChain(
+  { auxiliaryCNIChainName: name, clusterNetwork, confDir }: MultusConf,
+  sources: NetworkSources,
+  defaultNetwork: () => Promise<ResolvedNetwork>,
+): Promise<NetConfList | undefined> {
+  if (name === undefined) return undefined;
+  const isDirectory =
+    await sources.confFiles(clusterNetwork ?? "") !== undefined;
+  const { list } = await defaultNetwork();
+  return await loadAuxiliaryChain(name, {
+    parentDir: auxiliaryParentDir(clusterNetwork, { confDir, isDirectory }),
+    cniVersion: list.cniVersion,
+  });
+}
+
 /** Definitions, files and devices for selection. The kubelet is asked only when a network wants a device. */
 export function createSelectionSources(
   sources: NetworkSources,
   pod: Pod,
-  { devices, signal }: Pick<NetworkParts, "devices" | "signal">,
+  { link, devices, nodeName, signal }: NetworkParts,
 ): SelectionSources {
+  const claims = link === undefined
+    ? undefined
+    : createClaimReader(link.cluster, pod.nodeName ?? nodeName);
   let asked: Promise<DeviceMap> | undefined;
   return {
     ...sources,
     deviceIds: async (resourceName) => {
-      asked ??= devices.devicesOf(pod, { signal });
+      asked ??= devices.devicesOf(pod, {
+        signal,
+        ...(claims === undefined ? {} : { claims }),
+      });
       return (await asked).get(resourceName) ?? [];
     },
+  };
+}
+
+/** Claims and slices are read with the credentials of the request. */
+function createClaimReader(cluster: Cluster, nodeName: string): ClaimReader {
+  return {
+    nodeName,
+    getResourceClaim: (namespace, name, options) =>
+      cluster.getResourceClaim(namespace, name, options),
+    listResourceSlices: (filter, options) =>
+      cluster.listResourceSlices(filter, options),
   };
 }

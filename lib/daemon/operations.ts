@@ -68,6 +68,8 @@ export interface OperationParts {
   readonly limits: Limits;
   /** Which devices a pod has. */
   readonly devices: DeviceAllocator;
+  /** This node's name; empty when nobody told it. */
+  readonly nodeName: string;
   /** What is known of them. */
   readonly deviceInfo: DeviceInfoFiles;
   /** Changes default routes in a pod. */
@@ -108,11 +110,22 @@ export function toolsOf(
   parts: OperationParts,
   { call, conf }: Task,
 ): AttachmentTools {
-  const { bootId, defaultRoutes, deviceInfo } = parts;
+  const { bootId, defaultRoutes, deviceInfo, log } = parts;
   return {
     runtime: parts.runtimeOf(conf, call),
     defaultRoutes,
     deviceInfo,
+    onDeviceInfoProblem: ({ name, ifname }, error) =>
+      log.error(
+        `Cannot hand device information on: ${
+          error instanceof Error ? error.message : String(error)
+        }`,
+        {
+          container: call.args.containerId,
+          network: name,
+          interface: ifname,
+        },
+      ),
     bootId,
   };
 }
@@ -245,7 +258,12 @@ async function selectFor(
   const selected = await selectDelegates(
     request,
     createPolicy(conf, sources),
-    createSelectionSources(sources, pod, { devices: parts.devices, signal }),
+    createSelectionSources(sources, pod, {
+      link,
+      devices: parts.devices,
+      nodeName: parts.nodeName,
+      signal,
+    }),
   );
   const delegates = selected.delegates.map((delegate) =>
     withDeviceInfo(parts, call, delegate)

@@ -41,6 +41,14 @@ export interface Publisher {
   ): void;
 }
 
+/** What the publisher works with. */
+export interface PublisherTools {
+  /** What plugins say of their devices. */
+  readonly deviceInfo: DeviceInfoFiles;
+  /** Where it is said what could not be told. */
+  readonly log: Log;
+}
+
 /** The addresses of an attachment's own interface, for people. */
 function addressesOf({ result }: RecordedAttachment): string {
   return (result?.ips ?? []).map((ip) => ip.address).join(" ");
@@ -49,7 +57,7 @@ function addressesOf({ result }: RecordedAttachment): string {
 /** The text of network-status for all that is attached. */
 async function statusText(
   record: AttachmentRecord,
-  deviceInfo: DeviceInfoFiles,
+  tools: PublisherTools,
 ): Promise<string> {
   const sources: StatusSource[] = [];
   for (const attachment of record.attachments) {
@@ -60,7 +68,7 @@ async function statusText(
       attachment;
     const info = deviceInfoFile === undefined
       ? undefined
-      : await deviceInfo.read(deviceInfoKey(record.containerId, attachment));
+      : await readDeviceInfo(record, attachment, tools);
     sources.push({
       delegate: { displayName, ifname, isDefault },
       result,
@@ -70,13 +78,32 @@ async function statusText(
   return formatNetworkStatus(buildNetworkStatus(sources));
 }
 
+/** What the file says of the device; a file that cannot be used takes only its own part from the status. */
+async function readDeviceInfo(
+  { containerId }: AttachmentRecord,
+  attachment: RecordedAttachment,
+  { deviceInfo, log }: PublisherTools,
+): Promise<unknown> {
+  try {
+    return await deviceInfo.read(deviceInfoKey(containerId, attachment));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error(`The status is written without device-info: ${reason}`, {
+      container: containerId,
+      network: attachment.name,
+      interface: attachment.ifname,
+    });
+    return undefined;
+  }
+}
+
 async function writeStatus(
   link: ClusterLink,
   record: AttachmentRecord,
-  deviceInfo: DeviceInfoFiles,
+  tools: PublisherTools,
 ): Promise<void> {
   if (record.pod === undefined || record.pod.uid === "") return;
-  link.status.enqueue(record.pod, await statusText(record, deviceInfo));
+  link.status.enqueue(record.pod, await statusText(record, tools));
 }
 
 function targetOf({ namespace, name, uid }: EventTarget): EventTarget {
@@ -105,18 +132,15 @@ function announce({ link, pod, record, warnings, added }: Added): void {
 }
 
 /** Makes the publisher; what it cannot even put together is logged. */
-export function createPublisher(
-  options: { deviceInfo: DeviceInfoFiles; log: Log },
-): Publisher {
-  const { deviceInfo, log } = options;
+export function createPublisher(tools: PublisherTools): Publisher {
   const write = (
     link: ClusterLink | undefined,
     record: AttachmentRecord,
   ): void => {
     if (link === undefined) return;
-    writeStatus(link, record, deviceInfo).catch((error: unknown) => {
+    writeStatus(link, record, tools).catch((error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
-      log.error(`Cannot put the network status together: ${reason}`, {
+      tools.log.error(`Cannot put the network status together: ${reason}`, {
         container: record.containerId,
       });
     });

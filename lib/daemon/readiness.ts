@@ -2,6 +2,7 @@
  * Whether the daemon can take ADDs, and why not. Each part of the daemon says
  * what it knows of itself when it is asked; nothing is polled here.
  */
+import { CniError, ErrorCode } from "../cni/error.ts";
 import type { Check } from "./server.ts";
 
 /** Says how it stands with one part. */
@@ -52,27 +53,48 @@ export async function isThere(path: string): Promise<boolean> {
 }
 
 /** The default network's agent writes its file within seconds of its start: looked for often, it costs a stat. */
-const INDICATOR_WAIT_MS = 200;
+const INDICATOR_LOOK_MS = 200;
+
+/** As long as the Go daemon waits: longer than an agent takes to start, and the pod's owner reads why soon enough. */
+const INDICATOR_WAIT_MS = 45_000;
 
 /**
- * Waits until the file is there. Needs read of it.
+ * Waits until the default network shows its sign of life. Needs read of the file.
  *
- * @throws the signal's reason when it is not there in time.
+ * @throws {CniError} 11 when it is not there in time.
+ * @throws the signal's reason when that is not about time.
  */
-export async function waitForFile(
+export async function waitForIndicator(
   path: string,
   signal: AbortSignal,
 ): Promise<void> {
+  const end = performance.now() + INDICATOR_WAIT_MS;
   while (!await isThere(path)) {
-    signal.throwIfAborted();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, INDICATOR_WAIT_MS);
-      function done(): void {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      }
-      signal.addEventListener("abort", done);
-    });
+    const isOver = performance.now() > end;
+    if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason;
+    if (isOver || signal.aborted) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `The default network is not ready: its readiness indicator is not there: ${path}`,
+      );
+    }
+    await pause(INDICATOR_LOOK_MS, signal);
   }
+}
+
+function isTimeout(reason: unknown): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+/** Returns after so long, or when the signal is given. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done);
+  });
 }

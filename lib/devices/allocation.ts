@@ -50,7 +50,11 @@ export interface DeviceAllocator {
    */
   devicesOf(
     pod: DevicePod,
-    options: { signal: AbortSignal },
+    options: {
+      signal: AbortSignal;
+      /** In place of the allocator's own. */
+      claims?: ClaimReader;
+    },
   ): Promise<DeviceMap>;
 }
 
@@ -82,10 +86,12 @@ export interface DeviceCursor {
 export function createDeviceAllocator(sources: DeviceSources): DeviceAllocator {
   const kubelet = createPodResourcesClient(sources.podResourcesSocket);
   return {
-    async devicesOf(pod, { signal }): Promise<DeviceMap> {
-      const { claims } = sources;
+    async devicesOf(
+      pod,
+      { signal, claims = sources.claims },
+    ): Promise<DeviceMap> {
       const [given, claimed] = await Promise.all([
-        listGivenDevices(pod, { sources, kubelet, signal }),
+        listGivenDevices(pod, { sources, kubelet, claims, signal }),
         claims !== undefined && hasClaims(pod)
           ? listClaimedDevices(pod, claims, { signal })
           : [],
@@ -153,12 +159,13 @@ export function createDeviceCursor(
 interface Asking {
   readonly sources: DeviceSources;
   readonly kubelet: PodResourcesClient;
+  readonly claims: ClaimReader | undefined;
   readonly signal: AbortSignal;
 }
 
 async function listGivenDevices(
   pod: DevicePod,
-  { sources, kubelet, signal }: Asking,
+  { sources, kubelet, claims, signal }: Asking,
 ): Promise<readonly ContainerDevices[]> {
   if (await exists(sources.podResourcesSocket)) {
     return await kubelet.devicesOf(pod, { signal });
@@ -168,7 +175,7 @@ async function listGivenDevices(
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     // A node may give devices by claims alone, with nothing of the kubelet mounted here.
-    if (sources.claims !== undefined && hasClaims(pod)) return [];
+    if (claims !== undefined && hasClaims(pod)) return [];
     throw new CniError(
       ErrorCode.tryAgainLater,
       `Kubelet does not tell the devices of pod "${
