@@ -27,6 +27,8 @@ export interface Profile {
   readonly hostSocketDir: string;
   /** Where the runtime looks for CNI configurations, `00-multus.conf` among them. */
   readonly cniConfDir: string;
+  /** Where the default network's configuration is looked for, if not in `cniConfDir`. */
+  readonly autoconfigDir?: string;
   /** Multus' own directory of CNI files (`confDir`). */
   readonly multusConfDir: string;
   /** Plugin directories as plugins are named to the host: the first is where the shim is installed. */
@@ -100,6 +102,12 @@ export const DAEMON_ENV = [
   "KUBERNETES_SERVICE_HOST",
   "KUBERNETES_SERVICE_PORT",
   "MULTUS_NODE_NAME",
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "ALL_PROXY",
+  "http_proxy",
+  "https_proxy",
+  "all_proxy",
 ] as const;
 
 type Sketch = readonly [
@@ -185,6 +193,11 @@ function daemonFileGrants(profile: Profile): Sketch[] {
       "CNI files of networks that are given by name",
     ],
     ["read", profile.cniConfDir, "Find the default network's configuration"],
+    [
+      "read",
+      profile.autoconfigDir,
+      "Find the default network's configuration",
+    ],
     ["write", profile.cniConfDir, "Write 00-multus.conf"],
     ["read", profile.socketDir, "Replace a stale socket, refuse a live one"],
     ["write", profile.socketDir, "Make the socket"],
@@ -237,14 +250,18 @@ function daemonDeviceGrants(profile: Profile): Sketch[] {
   ];
 }
 
+function whyEnv(name: typeof DAEMON_ENV[number]): string {
+  if (name === "MULTUS_NODE_NAME") return "Which node's pods to watch";
+  if (name.startsWith("KUBERNETES_")) return "Where the API server is";
+  return "Kept away from the API client: cluster traffic takes no proxy";
+}
+
 function daemonGrants(profile: Profile): Sketch[] {
   return [
     ...DAEMON_ENV.map((name): Sketch => [
       "env",
       name,
-      name === "MULTUS_NODE_NAME"
-        ? "Which node's pods to watch"
-        : "Where the API server is",
+      whyEnv(name),
     ]),
     ...daemonFileGrants(profile),
     ...unixSocket(socketIn(profile.socketDir), "Serve the shim"),

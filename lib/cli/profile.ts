@@ -23,6 +23,7 @@ const ProfileFile = z.strictObject({
   socketDir: AbsolutePath,
   hostSocketDir: AbsolutePath,
   cniConfDir: AbsolutePath,
+  autoconfigDir: z.optional(AbsolutePath),
   multusConfDir: AbsolutePath,
   cniBinDirs: z.array(AbsolutePath).check(z.minLength(1)),
   cniStateDir: AbsolutePath,

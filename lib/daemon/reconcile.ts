@@ -56,6 +56,7 @@ function asDelete(
       stdin: "{}",
     },
     trace: {},
+    tally: { pluginMs: 0, waitMs: 0 },
     signal: options.signal,
   };
 }

@@ -18,7 +18,6 @@ import {
   PodNotFoundError,
   PodReplacedError,
 } from "../kube/error.ts";
-import type { Log } from "../log.ts";
 import { encodeResult } from "../wire/answer.ts";
 import { socketPathIn } from "../wire/places.ts";
 import {
@@ -45,6 +44,16 @@ export interface Call {
   readonly attributes?: InterfaceAttributes;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
+  /** What the answer's time was spent on; added up by those who spend it. */
+  readonly tally: Tally;
+}
+
+/** Parts of a request's time, in milliseconds. */
+export interface Tally {
+  /** In plugins. */
+  pluginMs: number;
+  /** Until it had its turn. */
+  waitMs: number;
 }
 
 /** The request that brings this call again, for keeping it. */
@@ -82,6 +91,7 @@ export function toCall(request: CniRequest, signal: AbortSignal): Call {
     args: readCmdArgs(env, stdin),
     trace,
     signal,
+    tally: { pluginMs: 0, waitMs: 0 },
     ...(request.interfaceAttributes === undefined
       ? {}
       : { attributes: request.interfaceAttributes }),
@@ -131,6 +141,10 @@ export interface Served {
   readonly command?: string;
   /** How long the answer took. */
   readonly durationMs: number;
+  /** How much of it plugins took, and waiting. */
+  readonly tally?: Tally;
+  /** The CNI error's code, when it was one. */
+  readonly errorCode?: number;
 }
 
 /** What the handler works with. */
@@ -139,15 +153,14 @@ export interface ServerParts {
   readonly operations: Operations;
   /** What `/readyz` says. */
   readonly readiness: () => readonly Check[];
+  /** What `/status` says. */
+  readonly status: () => unknown;
   /** Told of each answer. */
   readonly onServed: (served: Served) => void;
-  /** Where it is said what went wrong. */
-  readonly log: Log;
 }
 
-interface Answered {
+interface Answered extends Pick<Served, "command" | "tally" | "errorCode"> {
   readonly response: Response;
-  readonly command?: string;
 }
 
 /** Reads a body of at most {@link REQUEST_BYTES_MAX}; a longer one is refused without being kept. */
@@ -207,47 +220,41 @@ function toCniError(error: unknown): unknown {
   return error;
 }
 
-function errorResponse(error: unknown, version: string): Response {
-  return Response.json(toErrorDocument(toCniError(error), version), {
-    status: 400,
-  });
-}
-
 async function answerCall(
   request: Request,
   parts: ServerParts,
   route: string,
 ): Promise<Answered> {
   if (request.method !== "POST") {
-    return {
-      response: new Response("Use POST\n", {
-        status: 405,
-        headers: { allow: "POST" },
-      }),
-    };
+    const headers = { allow: "POST" };
+    return { response: new Response("Use POST\n", { status: 405, headers }) };
   }
   let version = DEFAULT_VERSION;
-  let command = "";
+  let known: Pick<Served, "command" | "tally"> = {};
   try {
     const text = await readBody(request);
-    const call = toCall(
-      orUnreadable(() => decodeRequest(text)),
-      request.signal,
-    );
-    command = call.args.command;
+    const decoded = orUnreadable(() => decodeRequest(text));
+    const call = toCall(decoded, request.signal);
+    known = { command: call.args.command, tally: call.tally };
     version = versionOf(call.args.stdin);
-    const answer = route === DELEGATE_ROUTE
-      ? parts.operations.delegate(call)
-      : parts.operations.cni(call);
-    const result = await answer;
-    const body = result === undefined
-      ? null
-      : encodeResult(formatResult(result, LATEST_VERSION));
-    const headers = { "content-type": "application/json" };
-    return { response: new Response(body, { status: 200, headers }), command };
+    const { operations } = parts;
+    const result = await (route === DELEGATE_ROUTE
+      ? operations.delegate(call)
+      : operations.cni(call));
+    return { ...known, response: resultResponse(result) };
   } catch (error) {
-    return { response: errorResponse(error, version), command };
+    const document = toErrorDocument(toCniError(error), version);
+    const response = Response.json(document, { status: 400 });
+    return { ...known, response, errorCode: document.code };
   }
+}
+
+function resultResponse(result: Result | undefined): Response {
+  const body = result === undefined
+    ? null
+    : encodeResult(formatResult(result, LATEST_VERSION));
+  const headers = { "content-type": "application/json" };
+  return new Response(body, { status: 200, headers });
 }
 
 function readinessResponse(url: URL, checks: readonly Check[]): Response {
@@ -280,6 +287,11 @@ async function route(
         response: readinessResponse(url, parts.readiness()),
         handler: url.pathname,
       };
+    case "/status":
+      return {
+        response: Response.json(parts.status()),
+        handler: url.pathname,
+      };
     default:
       return {
         response: new Response("Not found\n", { status: 404 }),
@@ -294,13 +306,12 @@ export function createHandler(
 ): (request: Request) => Promise<Response> {
   return async (request) => {
     const start = performance.now();
-    const { response, handler, command } = await route(request, parts);
+    const { response, ...served } = await route(request, parts);
     parts.onServed({
-      handler,
+      ...served,
       method: request.method,
       code: response.status,
       durationMs: performance.now() - start,
-      ...(command === undefined ? {} : { command }),
     });
     return response;
   };

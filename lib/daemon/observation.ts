@@ -1,0 +1,159 @@
+/**
+ * The daemon seen from outside: its readiness, the status that `multusctl`
+ * shows, and what its metrics are taken from. It looks; it changes nothing.
+ */
+import { PROGRAM_VERSION } from "../wire/program_version.ts";
+import type { AutoConfig, AutoConfigState } from "./auto_config.ts";
+import type { ClusterLinks } from "./cluster_link.ts";
+import type { DaemonConf } from "./configuration.ts";
+import type { LaneGauge, LaneName, Limits } from "./limits.ts";
+import type { ApiAge, Metrics, MetricSources } from "./metrics.ts";
+import type { Readiness } from "./readiness.ts";
+import type { Reconciled } from "./reconcile.ts";
+import type { Records } from "./records.ts";
+import type { Check } from "./server.ts";
+
+/** The daemon's status, as `GET /status` gives it. */
+export interface StatusDocument {
+  /** The daemon's version. */
+  readonly version: string;
+  /** The Deno that it runs on. */
+  readonly deno: string;
+  /** When it started, in ISO 8601. */
+  readonly startedAt: string;
+  /** Whether it takes ADDs. */
+  readonly ready: boolean;
+  /** What that is made of. */
+  readonly checks: readonly Check[];
+  /** Its own configuration file. */
+  readonly configPath: string;
+  /** The generated configuration, where one is written. */
+  readonly configuration?: AutoConfigState;
+  /** The caches of the API server. */
+  readonly caches: readonly ApiAge[];
+  /** What each lane is doing. */
+  readonly lanes: Readonly<Record<LaneName, LaneGauge>>;
+  /** How many containers have attachments. */
+  readonly containers: number;
+  /** DELs that wait to be done. */
+  readonly pendingTeardowns: number;
+  /** Containers whose record cannot be read. */
+  readonly damagedRecords: readonly string[];
+  /** Pods that wait for their network-status to be written. */
+  readonly pendingStatuses: number;
+}
+
+/** What is looked at; parts that come later are set when they are there. */
+export interface Observed {
+  /** The daemon's configuration. */
+  readonly conf: DaemonConf;
+  /** Who says whether ADDs are taken. */
+  readonly readiness: Readiness;
+  /** Links to clusters. */
+  readonly links: ClusterLinks;
+  /** The lanes. */
+  readonly limits: Limits;
+  /** The records. */
+  readonly records: Records;
+  /** DELs that wait, as of the last look. */
+  pendingTeardowns: () => number;
+  /** The keeper of the generated configuration. */
+  autoConfig?: AutoConfig;
+  /** What was found at the start. */
+  reconciled?: Reconciled;
+  /** Where things are counted. */
+  metrics?: Metrics;
+}
+
+/** The API server's caches, of the first link: others only read. */
+function agesOf({ links }: Observed): ApiAge[] {
+  const [link] = links.list();
+  if (link === undefined) return [];
+  const { pods, attachments } = link.cluster.isSynced();
+  const { podsMs, attachmentsMs } = link.cluster.silence();
+  return [
+    { resource: "pods", isSynced: pods, silentMs: podsMs },
+    {
+      resource: "network-attachment-definitions",
+      isSynced: attachments,
+      silentMs: attachmentsMs,
+    },
+  ];
+}
+
+/** Whether the caches are complete: until then every pod and network is read live. */
+export function clusterProbe(observed: Observed): Check {
+  const waiting = agesOf(observed).filter((age) => !age.isSynced).map((age) =>
+    age.resource
+  );
+  const ok = waiting.length === 0;
+  const reason = ok
+    ? "caches are complete"
+    : `waiting for ${waiting.join(" and ")} of the API server`;
+  return { name: "cluster", ok, reason };
+}
+
+/** Makes the function that gives the status. */
+export function createStatus(observed: Observed): () => StatusDocument {
+  const startedAt = new Date().toISOString();
+  return () => {
+    const checks = observed.readiness.checks();
+    return {
+      version: PROGRAM_VERSION,
+      deno: Deno.version.deno,
+      startedAt,
+      ready: checks.every((check) => check.ok),
+      checks,
+      configPath: observed.conf.path,
+      ...(observed.autoConfig === undefined
+        ? {}
+        : { configuration: observed.autoConfig.state() }),
+      caches: agesOf(observed).map((age) => ({
+        ...age,
+        // JSON has no infinity: a server that never said anything is -1.
+        silentMs: Number.isFinite(age.silentMs) ? Math.round(age.silentMs) : -1,
+      })),
+      lanes: observed.limits.gauges(),
+      containers: observed.records.summaries().size,
+      pendingTeardowns: observed.pendingTeardowns(),
+      damagedRecords: [...observed.records.damaged()],
+      pendingStatuses: observed.links.list().reduce(
+        (sum, link) => sum + link.status.pending(),
+        0,
+      ),
+    };
+  };
+}
+
+/** What the metrics are taken from. */
+export function metricSourcesOf(observed: Observed): MetricSources {
+  return {
+    lanes: () => observed.limits.gauges(),
+    records: () => observed.records.summaries(),
+    pendingTeardowns: () => observed.pendingTeardowns(),
+    damagedRecords: () => observed.records.damaged().size,
+    barePods: () => observed.reconciled?.bare ?? 0,
+    api: () => agesOf(observed),
+    configuration: () => {
+      const state = observed.autoConfig?.state();
+      return {
+        effective: state?.effective ?? true,
+        ...(state?.sha256 === undefined ? {} : { sha256: state.sha256 }),
+      };
+    },
+    credentialExpiryMs: () => undefined,
+  };
+}
+
+/** Starts to serve metrics, where the configuration asks for it; the library is loaded only then. */
+export async function observeByMetrics(
+  observed: Observed,
+): Promise<AsyncDisposable | undefined> {
+  const { metricsPort: port, metricsBindAddress: hostname } = observed.conf;
+  if (port === undefined) return undefined;
+  const { createMetrics, serveMetrics } = await import("./metrics.ts");
+  observed.metrics = createMetrics(metricSourcesOf(observed), {
+    version: PROGRAM_VERSION,
+  });
+  return serveMetrics(observed.metrics, { hostname, port });
+}
