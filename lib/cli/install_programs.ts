@@ -1,0 +1,175 @@
+/**
+ * The programs that `multusctl install` puts into a node's CNI directory: the
+ * shim under its three names, for launchers the deno that they start, and
+ * reference plugins that the node lacks. How a file is put in place is in
+ * `installation.ts`.
+ *
+ * Needs read of the sources, and what an installation needs.
+ *
+ * @module
+ */
+import { dirname, join, resolve } from "node:path";
+import { resolveInRoot } from "../host/host_path.ts";
+import type { Grant, GrantKind } from "../grants.ts";
+import type { Baked } from "./baked.ts";
+import { type Content, lookAt } from "./install_file.ts";
+import { DENO_NAME, type Installation } from "./installation.ts";
+import { readLauncher, renderLauncher } from "./launcher.ts";
+
+/** Where the programs are, and where they go. */
+export interface ProgramSources {
+  /** The shim to install. */
+  readonly shim: string;
+  /** The deno program to bring along for a launcher. */
+  readonly deno: string;
+  /** The CNI directory as the host names it, and as this process sees it. */
+  readonly hostBinDir: string;
+  readonly binDir: string;
+  readonly hostRoot: string;
+  /** Reference plugins that are wanted, and where they are. */
+  readonly plugins: readonly string[];
+  readonly pluginDir: string;
+}
+
+/** The names of the shim: its own, the one of older configurations, and the plugin that hands on a result. */
+export const SHIM_NAMES = ["multus-shim", "multus", "passthru"] as const;
+
+/** Of a launcher, the two lines that start it; they have some kB. */
+const HEAD_BYTES = 64 * 1024;
+
+/**
+ * Installs them, and says for each what was done.
+ *
+ * @throws {Error} Deno's own errors, when a source is missing or the directory cannot be written.
+ */
+export async function installPrograms(
+  installation: Installation,
+  sources: ProgramSources,
+  say: (line: string) => void,
+): Promise<void> {
+  const shim = await readShim(sources);
+  if (shim.needsDeno) {
+    // Before the shim, which is nothing without it.
+    const outcome = await installation.put(DENO_NAME, { path: sources.deno });
+    say(`${DENO_NAME}: ${outcome}`);
+  }
+  for (const name of SHIM_NAMES) {
+    say(`${name}: ${await installation.put(name, shim.content)}`);
+  }
+  for (const name of sources.plugins) {
+    if (SHIM_NAMES.some((own) => own === name)) continue;
+    say(`${name}: ${await installPlugin(installation, sources, name)}`);
+  }
+}
+
+interface Shim {
+  readonly content: Content;
+  readonly needsDeno: boolean;
+}
+
+/** A launcher starts the deno of this node's CNI directory, wherever the build thought that it would be. */
+async function readShim(sources: ProgramSources): Promise<Shim> {
+  const path = sources.shim;
+  const baked = readLauncher(await readHead(path));
+  if (baked === undefined) return { content: { path }, needsDeno: false };
+  const deno = join(sources.hostBinDir, DENO_NAME);
+  const text = await Deno.readTextFile(path);
+  const bytes = new TextEncoder().encode(
+    baked.deno === deno ? text : withDeno(text, baked, deno),
+  );
+  return { content: { bytes }, needsDeno: true };
+}
+
+async function readHead(path: string): Promise<Uint8Array> {
+  using file = await Deno.open(path, { read: true });
+  const head = new Uint8Array(HEAD_BYTES);
+  let length = 0;
+  while (length < head.length) {
+    const count = await file.read(head.subarray(length));
+    if (count === null) break;
+    length += count;
+  }
+  return head.subarray(0, length);
+}
+
+/** The same launcher for another deno; its grants stay. */
+function withDeno(text: string, baked: Baked, deno: string): string {
+  const [, , ...source] = text.split("\n");
+  return renderLauncher({
+    deno,
+    grants: grantsIn(baked),
+    v8Flags: baked.v8Flags,
+    // Without the semicolon that rendering puts before it.
+    source: source.join("\n").replace(/^;/, ""),
+  });
+}
+
+function grantsIn(baked: Baked): Grant[] {
+  return [...baked.allowed].flatMap(([kind, values = []]) =>
+    values.map((value) => ({ kind: kind as GrantKind, value, why: "" }))
+  );
+}
+
+async function installPlugin(
+  installation: Installation,
+  sources: ProgramSources,
+  name: string,
+): Promise<string> {
+  const isOurs = installation.names.includes(name);
+  if (!isOurs && await isRunnable(join(sources.hostBinDir, name), sources)) {
+    return "left as it is: the node has its own";
+  }
+  return await installation.put(name, {
+    path: join(sources.pluginDir, name),
+  });
+}
+
+/** Whether a plugin can be executed by the host; one that cannot be looked at is taken to be good. */
+async function isRunnable(
+  hostPath: string,
+  { hostRoot, binDir, hostBinDir }: ProgramSources,
+): Promise<boolean> {
+  const entry = await lookAt(join(binDir, hostPath.slice(hostBinDir.length)));
+  if (entry === undefined) return false;
+  if (!entry.isSymlink) return isExecutable(entry);
+  try {
+    return isExecutable(await followInRoot(hostRoot, hostPath));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return true;
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory ||
+      error instanceof Deno.errors.FilesystemLoop
+    ) return false;
+    throw error;
+  }
+}
+
+/** As many links as one plugin's name may be away from its program. */
+const LINKS_MAX = 8;
+
+/**
+ * What a link of the host leads to. Where not all that leads to it may be
+ * looked at, only links in the place of the file itself are followed.
+ */
+async function followInRoot(
+  hostRoot: string,
+  hostPath: string,
+): Promise<Deno.FileInfo> {
+  try {
+    return await Deno.lstat(await resolveInRoot(hostRoot, hostPath));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+  let path = hostPath;
+  for (let links = 0; links <= LINKS_MAX; links++) {
+    const info = await Deno.lstat(join(hostRoot, path));
+    if (!info.isSymlink) return info;
+    path = resolve(dirname(path), await Deno.readLink(join(hostRoot, path)));
+  }
+  throw new Deno.errors.FilesystemLoop(`Too many links: ${hostPath}`);
+}
+
+function isExecutable({ isFile, mode }: Deno.FileInfo): boolean {
+  return isFile && ((mode ?? 0) & 0o111) !== 0;
+}
