@@ -205,7 +205,10 @@ Deno.test("createReflector() lists again when its revision is gone", async (t) =
       const [list] = server.log.records.filter(({ verb, code }) =>
         verb === "list" && code === 200
       );
-      assert.ok(!list?.query.includes("resourceVersion=0"), list?.query);
+      assert.ok(
+        !list?.query.includes("resourceVersion=0"),
+        String(list?.query),
+      );
     });
   }
 });
