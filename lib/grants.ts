@@ -8,6 +8,7 @@
  * `deployments/PERMISSIONS.md` is written from the reasons given here.
  */
 import { dirname, join } from "node:path";
+import { DETECTION_PATHS } from "./cli/detection_paths.ts";
 
 /** The three programs that are shipped. */
 export const EXECUTABLES = [
@@ -279,9 +280,77 @@ function daemonGrants(profile: Profile): Sketch[] {
   ];
 }
 
+/** The same path in the host's root, where this process sees that. */
+function inHostRoot(profile: Profile, path: string): string {
+  return profile.hostRoot === undefined ? path : join(profile.hostRoot, path);
+}
+
+function installGrants(profile: Profile): Sketch[] {
+  return [
+    ["read", profile.deno, "Install the deno that the shim's launcher starts"],
+    ...DETECTION_PATHS.map((path): Sketch => [
+      "read",
+      inHostRoot(profile, path),
+      "Find out which CNI directories the container runtime uses",
+    ]),
+    ...seenBinDirs(profile).flatMap((dir): Sketch[] => [
+      ["read", dir, "Compare installed programs, keep what they replace"],
+      ["write", dir, "Install programs, put back what they replaced"],
+    ]),
+    [
+      "read",
+      profile.cniConfDir,
+      "Find the configuration that pods get without Multus",
+    ],
+    [
+      "write",
+      profile.cniConfDir,
+      "Remove 00-multus.conf, or write it where that is asked for",
+    ],
+  ];
+}
+
+function uninstallGrants(profile: Profile): Sketch[] {
+  const runtimeCache = join(dirname(profile.cniStateDir), "results");
+  return [
+    ["read", profile.cniStateDir, "See what is attached to pods"],
+    ["write", profile.cniStateDir, "Forget what was undone"],
+    ["read", runtimeCache, "See what the container runtime knows already"],
+    [
+      "write",
+      runtimeCache,
+      "Hand a running pod's first network over to the container runtime",
+    ],
+    [
+      "write",
+      profile.deviceInfoDir,
+      "Remove device information of attachments",
+    ],
+    ...["/run/netns", "/var/run/netns"].map((dir): Sketch => [
+      "read",
+      inHostRoot(profile, dir),
+      "See which pods still run",
+    ]),
+    ["read", profile.socketDir, "See whether a daemon left its socket"],
+    ["write", profile.socketDir, "Remove the socket of a daemon that is gone"],
+    ...unixSocket(socketIn(profile.socketDir), "See whether a daemon runs"),
+    [
+      "run",
+      join(profile.libexecDir, "delegate-exec"),
+      "Undo the attachments of pods that are gone",
+    ],
+  ];
+}
+
 function ctlGrants(profile: Profile): Sketch[] {
   return [
-    ["read", profile.programDir, "Read back what is baked into an executable"],
+    [
+      "read",
+      profile.programDir,
+      "Read back what is baked into an executable; install the shim",
+    ],
+    ...installGrants(profile),
+    ...uninstallGrants(profile),
   ];
 }
 

@@ -85,7 +85,7 @@ async function install(
       shim: asked.shimFile ?? join(dirs.programDir, "multus-shim"),
       deno: dirs.profile?.deno ?? Deno.execPath(),
       plugins: asked.plugins,
-      pluginDir: asked.pluginDir,
+      pluginDir: asked.pluginDir ?? join(dirs.programDir, "plugins"),
     }, say);
   }
   await installConf(installation, { asked, dirs }, say);

@@ -36,7 +36,7 @@ export interface InstallOptions {
   readonly skipsPrograms: boolean;
   /** Reference plugins to bring along, by name. */
   readonly plugins: readonly string[];
-  readonly pluginDir: string;
+  readonly pluginDir?: string;
   /** What was asked for and is not done, with what to do instead. */
   readonly notes: readonly string[];
 }
@@ -53,9 +53,6 @@ interface OptionSpec {
   /** Says what is wrong with a value that has the right form; `undefined` when nothing is. */
   readonly fault?: (value: string) => string | undefined;
 }
-
-/** Where Debian's package has the reference plugins, and the image with it. */
-const DEFAULT_PLUGIN_DIR = "/usr/lib/cni";
 
 const LOG_LEVELS: readonly string[] = ["debug", "verbose", "error", "panic"];
 
@@ -211,7 +208,7 @@ const OWN: readonly OptionSpec[] = [
   {
     name: "plugin-dir",
     kind: "dir",
-    help: `where those plugins are (${DEFAULT_PLUGIN_DIR})`,
+    help: "where those plugins are; beside multusctl, in plugins",
   },
 ];
 
@@ -316,12 +313,12 @@ function toOptions(values: Values): InstallOptions {
       confFile: text("multus-conf-file"),
       daemonConfig: text("daemon-config"),
       shimFile: text("multus-bin-file"),
+      pluginDir: text("plugin-dir"),
     }),
     keys: keysOf(values),
     renamesConfFile: values.get("rename-conf-file") === true,
     skipsPrograms: values.get("skip-multus-binary-copy") === true,
     plugins: text("plugins")?.split(",") ?? [],
-    pluginDir: text("plugin-dir") ?? DEFAULT_PLUGIN_DIR,
     notes: notesOf(values),
   };
 }

@@ -33,6 +33,16 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: "show what each program may do, and compare a file with it",
     load: async () => (await import("./grants_command.ts")).GRANTS,
   },
+  {
+    name: "install",
+    summary: "put the shim into the node's CNI directory",
+    load: async () => (await import("./install.ts")).INSTALL,
+  },
+  {
+    name: "uninstall",
+    summary: "take Multus off the node, as if it had not been there",
+    load: async () => (await import("./uninstall.ts")).UNINSTALL,
+  },
 ];
 
 const EXIT_CODES = `

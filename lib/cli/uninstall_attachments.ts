@@ -12,7 +12,6 @@
  */
 import { join } from "node:path";
 import { parseConf } from "../cni/conf.ts";
-import { createDirectExec } from "../cni/exec.ts";
 import type { Runtime } from "../cni/list.ts";
 import {
   type CachedAttachment,
@@ -100,9 +99,8 @@ function createTools(
 ): AttachmentTools {
   const delegateExec = join(dirs.libexecDir, "delegate-exec");
   const runtime: Runtime = {
-    exec: dirs.hostRoot === "/"
-      ? createDirectExec({ endDelegate: delegateExec })
-      : createHostRootExec({ hostRoot: dirs.hostRoot, delegateExec }),
+    // Outside a pod too: the script then runs plugins without chroot, and no other program need be granted.
+    exec: createHostRootExec({ hostRoot: dirs.hostRoot, delegateExec }),
     pluginDirs: dirs.pluginDirs,
     cache: createResultCache(dirs.stateDir),
     pluginTimeoutMs: PLUGIN_TIMEOUT_MS,
