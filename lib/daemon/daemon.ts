@@ -48,8 +48,8 @@ import {
   createHandler,
   type Operations,
   type Served,
-  serveSocket,
 } from "./server.ts";
+import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
 import { startSpoolWorker } from "./spool_worker.ts";

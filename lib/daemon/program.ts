@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "./daemon_flags.ts";
 import { startDaemon } from "./daemon.ts";
-import { SocketInUseError } from "./server.ts";
+import { SocketInUseError } from "./socket.ts";
 
 /** What the daemon needs of its process. */
 export interface DaemonWorld {

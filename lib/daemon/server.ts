@@ -1,10 +1,8 @@
 /**
- * The daemon's face: a function from an HTTP request to a response, and the
- * unix socket that it is served on. The one place on this side where an error
- * becomes a CNI error. What a request means is in `operations.ts`; who may
- * wait for whom is in `limits.ts`.
- *
- * Needs read, write and `net=unix:` of the socket, read and write of its directory.
+ * The daemon's face: a function from an HTTP request to a response. The one
+ * place on this side where an error becomes a CNI error. The socket that it is
+ * served on is in `socket.ts`, what a request means in `operations.ts`, who may
+ * wait for whom in `limits.ts`.
  */
 import { CniError, ErrorCode, toErrorDocument } from "../cni/error.ts";
 import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
@@ -19,7 +17,6 @@ import {
   PodReplacedError,
 } from "../kube/error.ts";
 import { encodeResult } from "../wire/answer.ts";
-import { socketPathIn } from "../wire/places.ts";
 import {
   CNI_ROUTE,
   type CniRequest,
@@ -315,52 +312,4 @@ export function createHandler(
     });
     return response;
   };
-}
-
-/** Another daemon serves the socket. */
-export class SocketInUseError extends Error {
-  /** Tells it from other errors. */
-  override readonly name = "SocketInUseError";
-}
-
-/** Removes a socket file that nobody serves. */
-async function clearStaleSocket(path: string): Promise<void> {
-  try {
-    const connection = await Deno.connect({ transport: "unix", path });
-    connection.close();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-    await Deno.remove(path);
-    return;
-  }
-  throw new SocketInUseError(`Another daemon serves this socket: ${path}`);
-}
-
-/** A server that runs. */
-export interface Server extends AsyncDisposable {
-  /** Path of the socket. */
-  readonly path: string;
-  /** Resolves when the last request is answered and the socket is gone. */
-  shutdown(): Promise<void>;
-}
-
-/**
- * Serves `handler` on `<socketDir>/multus.sock`: the directory 0700, the socket 0600.
- *
- * @throws {SocketInUseError} when another daemon answers there.
- */
-export async function serveSocket(
-  socketDir: string,
-  handler: (request: Request) => Promise<Response>,
-): Promise<Server> {
-  const path = socketPathIn(socketDir);
-  await Deno.mkdir(socketDir, { recursive: true, mode: 0o700 });
-  // The directory may be there already, made by the kubelet for the mount and open to all.
-  await Deno.chmod(socketDir, 0o700);
-  await clearStaleSocket(path);
-  const server = Deno.serve({ path, onListen: () => {} }, handler);
-  await Deno.chmod(path, 0o600);
-  const shutdown = (): Promise<void> => server.shutdown();
-  return { path, shutdown, [Symbol.asyncDispose]: shutdown };
 }

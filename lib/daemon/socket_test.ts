@@ -1,0 +1,182 @@
+import { equal, match, ok, rejects } from "node:assert/strict";
+import { ask } from "../wire/ask.ts";
+import { REQUEST_BYTES_MAX } from "../wire/request.ts";
+import { type Server, serveSocket, SOCKET_LIMITS } from "./socket.ts";
+
+/** How long a test waits for what should happen at once. */
+const WAIT_MS = 10_000;
+const BRIEF = { ...SOCKET_LIMITS, headMs: 100, requestMs: 200 };
+
+type Handler = (request: Request) => Promise<Response>;
+
+const echo: Handler = async (request) =>
+  new Response(
+    `${request.method} ${new URL(request.url).pathname} ${
+      (await request.text()).length
+    }`,
+  );
+
+interface Served extends AsyncDisposable {
+  readonly server: Server;
+  connect(text?: string): Promise<Deno.UnixConn>;
+  leave(conn: Deno.UnixConn): void;
+}
+
+async function serve(
+  handler: Handler,
+  limits = SOCKET_LIMITS,
+): Promise<Served> {
+  const dir = await Deno.makeTempDir({ prefix: "socket" });
+  const server = await serveSocket(dir, handler, limits);
+  const connections = new Set<Deno.UnixConn>();
+  return {
+    server,
+    async connect(text = ""): Promise<Deno.UnixConn> {
+      const conn = await Deno.connect({ transport: "unix", path: server.path });
+      connections.add(conn);
+      // The server may have refused it already: that is what the test reads then.
+      await conn.write(new TextEncoder().encode(text)).catch(() => {});
+      return conn;
+    },
+    leave(conn): void {
+      connections.delete(conn);
+      conn.close();
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      for (const conn of connections) conn.close();
+      await server.shutdown();
+      await Deno.remove(dir, { recursive: true });
+    },
+  };
+}
+
+/** Everything that the server says until it closes. */
+async function readAll(conn: Deno.UnixConn): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  const buffer = new Uint8Array(4096);
+  for (;;) {
+    const count = await conn.read(buffer).catch(() => null);
+    if (count === null) return text;
+    text += decoder.decode(buffer.subarray(0, count));
+  }
+}
+
+async function ping({ server }: Served, body = "12345"): Promise<string> {
+  const signal = AbortSignal.timeout(WAIT_MS);
+  const question = { socketPath: server.path, route: "/cni", body };
+  return (await ask(question, { signal })).body;
+}
+
+Deno.test("serveSocket() answers, with directory and socket for root alone", async () => {
+  await using served = await serve(echo);
+  equal(await ping(served), "POST /cni 5");
+  const { mode } = await Deno.stat(served.server.path);
+  equal((mode ?? 0) & 0o777, 0o600);
+});
+
+const SLOW = [
+  ["nothing", ""],
+  ["half a line", "POST /c"],
+  ["half a head", "POST /cni HTTP/1.1\r\nHost: a\r\nX: "],
+  [
+    "half a body",
+    "POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+  ],
+] as const;
+
+Deno.test("serveSocket() closes on a client that sends too slowly", async () => {
+  await using served = await serve(echo, BRIEF);
+  await Promise.all(SLOW.map(async ([what, text]) => {
+    const conn = await served.connect(text);
+    match(await readAll(conn), /^(HTTP\/1.1 408 .*|)$/s, what);
+  }));
+  equal(await ping(served), "POST /cni 5");
+});
+
+Deno.test("serveSocket() closes on one client too many, and serves again when one has left", async () => {
+  await using served = await serve(echo, {
+    ...SOCKET_LIMITS,
+    connectionsMax: 2,
+  });
+  const first = await served.connect("POST /");
+  await served.connect("POST /");
+  equal(await readAll(await served.connect("POST /")), "");
+  served.leave(first);
+  const end = performance.now() + WAIT_MS;
+  let answer: string | undefined;
+  while (answer === undefined && performance.now() < end) {
+    answer = await ping(served).catch(() => undefined);
+  }
+  equal(answer, "POST /cni 5");
+});
+
+Deno.test("serveSocket() refuses a head that is too long", async () => {
+  await using served = await serve(echo);
+  const conn = await served.connect(
+    `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(64 * 1024)}\r\n\r\n`,
+  );
+  match(await readAll(conn), /^(HTTP\/1.1 4\d\d .*|)$/s);
+  equal(await ping(served), "POST /cni 5");
+});
+
+Deno.test("serveSocket() hands on no more of a body than shows that it is too long", async () => {
+  let seen = 0;
+  await using served = await serve(async (request) => {
+    seen = (await request.arrayBuffer()).byteLength;
+    return new Response("no", { status: 400 });
+  });
+  const length = REQUEST_BYTES_MAX + 1024 * 1024;
+  await ping(served, "x".repeat(length)).catch(() => {}); // Refused while it is still sending.
+  ok(seen > REQUEST_BYTES_MAX && seen < length, String(seen));
+});
+
+Deno.test("serveSocket() tells the handler when the client has gone", async () => {
+  const gone = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  await using served = await serve(async (request) => {
+    request.signal.addEventListener("abort", () => gone.resolve());
+    started.resolve();
+    await gone.promise;
+    return new Response("late");
+  });
+  const conn = await Deno.connect({
+    transport: "unix",
+    path: served.server.path,
+  });
+  await conn.write(
+    new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+  );
+  await started.promise;
+  conn.close();
+  await gone.promise;
+});
+
+Deno.test("serveSocket() does not abort a request that was answered", async () => {
+  const signals: AbortSignal[] = [];
+  await using served = await serve((request) => {
+    signals.push(request.signal);
+    return Promise.resolve(new Response("done"));
+  });
+  equal(await ping(served), "done");
+  await served.server.shutdown();
+  ok(signals[0]?.aborted === false);
+});
+
+Deno.test("shutdown() waits for the answer, not for a client that does not send, and removes the socket", async () => {
+  const release = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  await using served = await serve(async () => {
+    started.resolve();
+    await release.promise;
+    return new Response("answered");
+  });
+  await served.connect("POST /cni HTTP/1.1\r\n");
+  const answer = ping(served);
+  await started.promise;
+  const down = served.server.shutdown();
+  release.resolve();
+  equal(await answer, "answered");
+  await down;
+  await rejects(Deno.lstat(served.server.path), Deno.errors.NotFound);
+});
