@@ -157,6 +157,7 @@ Deno.test({
   ignore: !isOnTestNode(),
   async fn(): Promise<void> {
     await using node = await TestNode.create({
+      isAudited: false,
       objects: [{
         apiVersion: "v1",
         kind: "Pod",
@@ -193,7 +194,7 @@ Deno.test({
   name: "a compromised module of the shim is refused everything",
   ignore: !isOnTestNode(),
   async fn(): Promise<void> {
-    await using node = await TestNode.create();
+    await using node = await TestNode.create({ isAudited: false });
     const source = attackSource(targetsOf(node));
     const bundle = await bundleAttacked(node.dir, "shim", {
       replaced: "lib/cni/args.ts",
