@@ -35,7 +35,7 @@ export interface Exec {
   /**
    * The first regular, executable file of that name in the directories.
    *
-   * @throws {CniError} 7 when there is none, naming type and directories
+   * @throws {CniError} 7 when there is none, naming type and directories; 999 when this process may not run it
    */
   findInPath(type: string, dirs: readonly string[]): Promise<string>;
   /**
@@ -82,7 +82,11 @@ export interface DirectExecOptions {
  */
 export function createDirectExec(options: DirectExecOptions): Exec {
   return {
-    findInPath: (type, dirs) => findPlugin(type, { dirs, isExecutable }),
+    findInPath: async (type, dirs) => {
+      const path = await findPlugin(type, { dirs, isExecutable });
+      await assertGranted(path);
+      return path;
+    },
     run: (call) =>
       runPlugin(call, {
         ...options,
@@ -149,6 +153,23 @@ export async function runPlugin(
   }
 }
 
+/** Known before anything is run: then nothing has to be undone by a plugin that cannot be. */
+async function assertGranted(path: string): Promise<void> {
+  const permission = { name: "run", command: path } as const;
+  const { state } = await Deno.permissions.query(permission);
+  if (state !== "granted") throw notGranted(path);
+}
+
+function notGranted(path: string, options?: { cause: unknown }): CniError {
+  return new CniError(
+    ErrorCode.internal,
+    `plugin ${
+      nameOf(path)
+    } is not among the programs granted to this process: ${path}`,
+    options,
+  );
+}
+
 async function isExecutable(path: string): Promise<boolean> {
   try {
     return isExecutableFile(await Deno.stat(path));
@@ -172,11 +193,7 @@ function toStartError(error: unknown, path: string): CniError {
     );
   }
   if (error instanceof Deno.errors.NotCapable) {
-    return new CniError(
-      ErrorCode.internal,
-      `plugin ${plugin} is not among the programs granted to this process: ${path}`,
-      { cause: error },
-    );
+    return notGranted(path, { cause: error });
   }
   const reason = message.replace(/^Failed to spawn '.*': /s, "");
   return new CniError(

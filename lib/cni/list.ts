@@ -27,7 +27,7 @@ import {
 import { type NetConfList, parseConf, type PluginConf } from "./conf.ts";
 import { CniError, ErrorCode, quote, readErrorDocument } from "./error.ts";
 import { type Exec, PluginBusyError, type PluginOutcome } from "./exec.ts";
-import { type JsonText, mergeObjects } from "./json_text.ts";
+import { getMember, type JsonText, mergeObjects } from "./json_text.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
 import type { CachedAttachment, ResultCache } from "./result_cache.ts";
 import {
@@ -116,6 +116,20 @@ interface Run {
   readonly list: NetConfList;
   readonly attachment?: AttachmentArgs;
   readonly signal: AbortSignal;
+}
+
+/**
+ * Finds each plugin of the list, and runs none: what is missing is known before anything is begun.
+ *
+ * Needs what `runtime.exec` needs to find plugins.
+ *
+ * @throws {CniError} 7 when a plugin is not installed, naming it and the directories
+ */
+export async function findPlugins(
+  { exec, pluginDirs }: Pick<Runtime, "exec" | "pluginDirs">,
+  list: NetConfList,
+): Promise<void> {
+  for (const { type } of list.plugins) await exec.findInPath(type, pluginDirs);
 }
 
 /**
@@ -489,11 +503,14 @@ function ended(
   });
 }
 
-function failed({ type }: PluginConf, outcome: PluginOutcome): CniError {
+function failed(plugin: PluginConf, outcome: PluginOutcome): CniError {
+  const { type } = plugin;
   const document = readErrorDocument(outcome.stdout);
   if (document !== undefined) {
     const { code, msg, details = "" } = document;
-    const more = details === "" || msg.includes(details) ? "" : ` (${details})`;
+    const more = details === "" || msg.includes(details)
+      ? missingLink(plugin, msg)
+      : ` (${details})`;
     return new CniError(
       code,
       `plugin ${type}: ${cut(msg + more, WORDS_LENGTH_MAX)}`,
@@ -514,6 +531,14 @@ function failed({ type }: PluginConf, outcome: PluginOutcome): CniError {
     isSilent ? ErrorCode.internal : ErrorCode.decodingFailure,
     `plugin ${type} ${how} and ${what}${log === "" ? "" : ` (log: ${log})`}`,
   );
+}
+
+/** Several plugins say that a link is missing, and not which one: it is the one they are to be put on. */
+function missingLink({ text }: PluginConf, msg: string): string {
+  const master = /^link not found$/i.test(msg.trim())
+    ? getMember(text, "master")
+    : undefined;
+  return master === undefined ? "" : ` (master ${quote(JSON.parse(master))})`;
 }
 
 /** The line that says most: of a crashed Go program the panic, else the last one. */

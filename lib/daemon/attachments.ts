@@ -15,6 +15,7 @@ import {
   type AttachmentArgs,
   checkNetworkList,
   delNetworkList,
+  findPlugins,
   type Runtime,
 } from "../cni/list.ts";
 import type { Result } from "../cni/result.ts";
@@ -114,7 +115,7 @@ function argsOf(
 /** `error` with the network and the interface that it is about in front. */
 function about(
   verb: string,
-  attachment: RecordedAttachment,
+  attachment: Pick<RecordedAttachment, "name" | "ifname">,
   error: unknown,
 ): CniError {
   const preposition = verb === "detach" ? "from" : "as";
@@ -135,6 +136,25 @@ function about(
 function isTimeout(error: unknown): boolean {
   return error instanceof DOMException &&
     (error.name === "TimeoutError" || error.name === "AbortError");
+}
+
+/**
+ * Finds the plugins of all delegates, before anything is recorded or run: an ADD that cannot be done
+ * leaves no plugin behind that could not be undone either.
+ *
+ * @throws {CniError} of the first that is missing, with network and interface named.
+ */
+export async function assertInstalled(
+  runtime: Runtime,
+  delegates: readonly Delegate[],
+): Promise<void> {
+  for (const { list, displayName: name, ifname } of delegates) {
+    try {
+      await findPlugins(runtime, list);
+    } catch (error) {
+      throw about("attach", { name, ifname }, error);
+    }
+  }
 }
 
 /**

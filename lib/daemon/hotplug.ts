@@ -10,7 +10,12 @@ import { statusNetworkList } from "../cni/list.ts";
 import type { Result } from "../cni/result.ts";
 import { createHotplugDelegate } from "../selection/hotplug.ts";
 import { parseInterfaceAttributes } from "../selection/network_selection.ts";
-import { checkAll, detachAll, toRecorded } from "./attachments.ts";
+import {
+  assertInstalled,
+  checkAll,
+  detachAll,
+  toRecorded,
+} from "./attachments.ts";
 import {
   attachOrUndo,
   containerOf,
@@ -60,6 +65,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
       attributes: parseInterfaceAttributes(JSON.stringify(call.attributes)),
     }),
   });
+  await assertInstalled(toolsOf(parts, task).runtime, [delegate]);
   using opened = await parts.records.open(containerId);
   if (findInterface(opened, ifname) >= 0) {
     throw new CniError(

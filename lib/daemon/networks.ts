@@ -6,6 +6,8 @@
  * Needs read of `confDir` and of the default network's configuration.
  */
 import { type NetConfList, parseConf } from "../cni/conf.ts";
+import { CniError } from "../cni/error.ts";
+import type { JsonText } from "../cni/json_text.ts";
 import type { DeviceAllocator, DeviceMap } from "../devices/allocation.ts";
 import type { ClaimReader } from "../devices/resource_claims.ts";
 import type { Cluster } from "../kube/cluster.ts";
@@ -26,7 +28,7 @@ import type {
   SelectionSources,
 } from "../selection/select_delegates.ts";
 import type { ClusterLink } from "./cluster_link.ts";
-import type { MultusConf } from "./configuration.ts";
+import { assertDefaultNetwork, type MultusConf } from "./configuration.ts";
 
 /** What networks are looked up with, besides the configuration. */
 export interface NetworkParts {
@@ -69,19 +71,22 @@ export function createPolicy(
     place: string,
   ): Promise<ResolvedNetwork> =>
     resolveNetwork(reference, { multusNamespace, sources, place });
-  const defaultNetwork = async (): Promise<ResolvedNetwork> =>
-    first === undefined
+  const delegates = conf.clusterNetwork === undefined ? conf.delegates : [];
+  const [first, ...further] = delegates;
+  const defaultNetwork = async (): Promise<ResolvedNetwork> => {
+    assertDefaultNetwork(conf);
+    return first === undefined
       ? await resolve(conf.clusterNetwork ?? "", "clusterNetwork")
-      : { list: parseConf(first) };
-  const [first, ...further] = conf.clusterNetwork === undefined
-    ? conf.delegates
-    : [];
+      : { list: parseDelegate(first, 0) };
+  };
   return {
     multusNamespace,
     systemNamespaces: conf.systemNamespaces,
     namespaceIsolation: conf.namespaceIsolation,
     globalNamespaces: conf.globalNamespaces,
-    furtherDelegates: further.map((text) => parseConf(text)),
+    furtherDelegates: further.map((text, index) =>
+      parseDelegate(text, index + 1)
+    ),
     defaultNetwork,
     auxiliaryChain: () => readAuxiliaryChain(conf, sources, defaultNetwork),
     defaultNetworks: () =>
@@ -91,6 +96,20 @@ export function createPolicy(
         ),
       ),
   };
+}
+
+/** A configuration that stands in `delegates`; what is wrong with it is told with its place. */
+function parseDelegate(text: JsonText, index: number): NetConfList {
+  try {
+    return parseConf(text);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    const { code, message, details } = error;
+    throw new CniError(code, `delegates[${index}]: ${message}`, {
+      details,
+      cause: error,
+    });
+  }
 }
 
 /** The auxiliary chain, in the version of the configured default network. */

@@ -23,6 +23,7 @@ import type { Log } from "../log.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
 import { selectDelegates } from "../selection/select_delegates.ts";
 import {
+  assertInstalled,
   attachAll,
   type AttachmentTools,
   checkAll,
@@ -195,6 +196,7 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   const pod = await findPod(link, podArgs.pod, signal);
   await parts.waitForDefaultNetwork(conf, signal);
   const { delegates, warnings } = await selectFor(parts, task, { pod, link });
+  await assertInstalled(parts.runtimeOf(conf, call), delegates);
   await undoEarlier(parts, task);
   const identity = { ...podArgs.pod, uid: podArgs.pod.uid || pod.uid };
   using handle = await parts.records.begin({

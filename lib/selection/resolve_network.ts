@@ -138,7 +138,8 @@ async function readPath(
   try {
     return await sources.confFile(file);
   } catch (error) {
-    throw withOrigin(error, `${place} ${quote(file)}`);
+    // The file is named by who could not read it.
+    throw withOrigin(error, place);
   }
 }
 

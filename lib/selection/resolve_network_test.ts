@@ -186,8 +186,8 @@ Deno.test("resolveNetwork() refuses what cannot be a default network", async (t)
       invalidNetworkConfig,
       "clusterNetwork: no CNI file in directory",
     ],
-    ["a missing path", "DIR/none.conf", ioFailure, "clusterNetwork "],
-    ["a broken file", "DIR/broken.conf", decodingFailure, "clusterNetwork "],
+    ["a missing path", "DIR/none.conf", ioFailure, "clusterNetwork: "],
+    ["a broken file", "DIR/broken.conf", decodingFailure, "clusterNetwork: "],
   ];
   for (const [way, reference, code, message] of cases) {
     await t.step(way, async () => {
