@@ -67,12 +67,14 @@ export async function installConf(
     return;
   }
   if (asked.confFile === undefined) return;
+  const isGenerated = asked.confFile === "auto";
   say(
-    asked.confFile === "auto"
+    isGenerated
       ? await generate(installation, { conf, asked, dirs })
       : await copy(asked.confFile, { conf, dirs }),
   );
-  await warnIfOutSorted(dirs.confDir, say);
+  const name = isGenerated ? OWN_FILE : basename(asked.confFile);
+  await warnIfOutSorted(join(dirs.confDir, name), say);
 }
 
 /** The daemon's configuration with the same keys: what is wrong with one is said here already. */
@@ -214,12 +216,13 @@ async function place(path: string, text: string): Promise<string> {
 
 /** Runtimes take the first configuration of the directory: one before ours keeps pods from their networks. */
 async function warnIfOutSorted(
-  confDir: string,
+  path: string,
   say: (line: string) => void,
 ): Promise<void> {
-  const first = findOutSorting(await readCandidates(confDir), OWN_FILE);
+  const name = basename(path);
+  const first = findOutSorting(await readCandidates(dirname(path)), name);
   if (first === undefined) return;
   say(
-    `Warning: ${first.name} comes before ${OWN_FILE}, and runtimes take the first`,
+    `Warning: ${first.name} comes before ${name}, and runtimes take the first`,
   );
 }

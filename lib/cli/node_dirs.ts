@@ -69,7 +69,8 @@ export async function findNodeDirs(
   const layout = await chooseLayout(options, detected, profile);
   const [layoutBinDir = ""] = layout.binDirs;
   const binDir = options.binDir ?? join(hostRoot, layoutBinDir);
-  const confDir = options.confDir ?? join(hostRoot, layout.confDir);
+  const confDir = options.confDir ??
+    seenConfDir(layout.confDir, hostRoot, profile);
   return {
     hostRoot,
     binDir,
@@ -94,6 +95,18 @@ export function hostName(path: string, hostRoot: string): string {
     dir !== "/" && path.startsWith(`${dir}/`)
   );
   return mount === undefined ? path : path.slice(mount.length);
+}
+
+/** Where this process sees the directory: the profile's pod may have it mounted apart from the host's root. */
+function seenConfDir(
+  confDir: string,
+  hostRoot: string,
+  profile: Profile | undefined,
+): string {
+  const mounted = profile?.cniConfDir;
+  return mounted !== undefined && hostName(mounted, hostRoot) === confDir
+    ? mounted
+    : join(hostRoot, confDir);
 }
 
 /** A launcher is its own main module; a compiled program's modules lie inside it. */
