@@ -51,6 +51,7 @@ export type Bundles = Readonly<Record<Executable, string>>;
 
 /** What a build came to. */
 export interface BuildOutcome {
+  /** The form that was made. */
   readonly kind: BuildKind;
   /** False for files that were compiled with something that is no denort: they can be looked at, not run. */
   readonly canRun: boolean;
@@ -58,6 +59,7 @@ export interface BuildOutcome {
 
 /** A build step did not work: what the tool that was started said. */
 export class BuildError extends Error {
+  /** The name of the class. */
   override readonly name = "BuildError";
 }
 
