@@ -111,7 +111,7 @@ export function createLog(options: LogOptions): Promise<LogSetup> {
     sink: (record) => writeTo(outputs, format(record)),
   });
   return Promise.resolve({
-    log: wrap(getLogger([ROOT, id])),
+    log: new TapeLog({ id, logger: getLogger([ROOT, id]) }),
     setLevel: (level) => changeLevel(id, level),
     async [Symbol.asyncDispose](): Promise<void> {
       unregister(id);
@@ -186,15 +186,63 @@ function configure(): void {
   });
 }
 
-/** Messages are handed on as values, not as templates: braces in them mean nothing. */
-function wrap(logger: Logger): Log {
-  return {
-    debug: (message, fields) => logger.debug(TEMPLATE, { ...fields, message }),
-    verbose: (message, fields) => logger.info(TEMPLATE, { ...fields, message }),
-    error: (message, fields) => logger.error(TEMPLATE, { ...fields, message }),
-    panic: (message, fields) => logger.fatal(TEMPLATE, { ...fields, message }),
-    with: (fields) => wrap(logger.with({ ...fields })),
-  };
+/** How much each level includes: a line is said when its rank is not above the log's. */
+const RANKS: Readonly<Record<LogLevel, number>> = {
+  panic: 0,
+  error: 1,
+  verbose: 2,
+  debug: 3,
+};
+
+/**
+ * What is not said costs a comparison: a child is an object with its fields, and nothing is put together
+ * before the level is looked at. Messages are handed on as values, not as templates: braces in them mean nothing.
+ */
+class TapeLog implements Log {
+  readonly #tape: Tape;
+  readonly #fields: LogFields | undefined;
+
+  constructor(tape: Tape, fields?: LogFields) {
+    this.#tape = tape;
+    this.#fields = fields;
+  }
+
+  debug(message: string, fields?: LogFields): void {
+    this.#say("debug", message, fields);
+  }
+
+  verbose(message: string, fields?: LogFields): void {
+    this.#say("verbose", message, fields);
+  }
+
+  error(message: string, fields?: LogFields): void {
+    this.#say("error", message, fields);
+  }
+
+  panic(message: string, fields?: LogFields): void {
+    this.#say("panic", message, fields);
+  }
+
+  with(fields: LogFields): Log {
+    return new TapeLog(this.#tape, { ...this.#fields, ...fields });
+  }
+
+  #say(level: LogLevel, message: string, fields?: LogFields): void {
+    const { logger, id } = this.#tape;
+    const limit = registered.get(id)?.level;
+    if (limit === undefined || RANKS[level] > RANKS[limit]) return;
+    logger[TAPE_LEVELS[level]](TEMPLATE, {
+      ...this.#fields,
+      ...fields,
+      message,
+    });
+  }
+}
+
+/** One log of ours, as LogTape knows it. */
+interface Tape {
+  readonly id: string;
+  readonly logger: Logger;
 }
 
 const TEMPLATE = "{message}";
@@ -257,12 +305,12 @@ const SECRET_NAME =
 
 const HIDDEN = "(hidden)";
 
-/** Fields nest a few levels; what is deeper is not looked at, and not shown. */
-const DEPTH_MAX = 6;
+/** A configuration nests seven levels (plugins, IPAM, ranges); what is deeper than this is not looked at, and not shown. */
+const DEPTH_MAX = 12;
 
 function hide(name: string, value: unknown, depth = 0): unknown {
   if (SECRET_NAME.test(name)) return HIDDEN;
-  if (typeof value === "string") return hideTokens(value);
+  if (typeof value === "string") return hideTokens(hideInJson(value, depth));
   if (typeof value === "bigint") return String(value);
   if (value instanceof Error) {
     return hideTokens(`${value.name}: ${value.message}`);
@@ -276,6 +324,18 @@ function hide(name: string, value: unknown, depth = 0): unknown {
     return [key, hide(key, item, depth + 1)] as const;
   });
   return Object.fromEntries(entries);
+}
+
+/** Configurations are carried as text: what is secret in them is named there. Only an attempt: not all that begins so is JSON. */
+function hideInJson(text: string, depth: number): string {
+  if (!/^\s*[{[]/.test(text)) return text;
+  try {
+    const value: unknown = JSON.parse(text);
+    const hidden = JSON.stringify(hide("", value, depth + 1));
+    return hidden === JSON.stringify(value) ? text : hidden;
+  } catch {
+    return text;
+  }
 }
 
 /** What stands after "Bearer" or "Basic", and what has the three parts of a service account's token. */

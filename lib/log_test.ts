@@ -90,6 +90,16 @@ const LINES: readonly [string, (log: Log) => void, string][] = [
     '[debug] Hi token=(hidden) Authorization=(hidden) db_password=(hidden) a={"clientKey":"(hidden)"}',
   ],
   [
+    "no secret in a configuration that is text, and its numbers as they are",
+    (log) =>
+      log.debug("Hi", {
+        config: '{"type":"x","ipam":{"apiToken":"t","a":{"b":{"c":[[1]]}}}}',
+        plain: '{"big":12345678901234567890}',
+        half: '{"type":',
+      }),
+    '[debug] Hi config="{\\"type\\":\\"x\\",\\"ipam\\":{\\"apiToken\\":\\"(hidden)\\",\\"a\\":{\\"b\\":{\\"c\\":[[1]]}}}}" plain="{\\"big\\":12345678901234567890}" half="{\\"type\\":"',
+  ],
+  [
     "no token in a text",
     (log) =>
       log.debug("Sent Bearer abcdef123456.x", {
