@@ -51,6 +51,11 @@ export const TESTING: readonly Prerequisite[] = [
     purpose: "checking the scripts",
   },
   {
+    debianPackage: "openssl",
+    paths: ["/usr/bin/openssl"],
+    purpose: "a server that verifies client certificates",
+  },
+  {
     debianPackage: "gcc",
     paths: ["/usr/bin/gcc", "/usr/bin/cc"],
     purpose: "the no-op plugin of the benchmark",

@@ -181,6 +181,8 @@ export interface DaemonConf extends MultusConf {
   readonly cleanupConfigOnExit: boolean;
   /** Where `delegate-exec` and `default-route` lie. */
   readonly libexecDir: string;
+  /** Where the pod's own credentials lie, if not where Kubernetes puts them. */
+  readonly serviceAccountDir?: string;
   /** The kubelet's socket for devices. */
   readonly podResourcesSocket: string;
   /** The kubelet's file for devices, where there is no socket. */
@@ -536,6 +538,7 @@ function daemonPart({ values }: Document<DaemonValues>): DaemonPart {
       metricsPort: values.metricsPort,
       connectionLimit: values.connectionLimit || undefined,
       addConcurrency: values.addConcurrency,
+      serviceAccountDir: filled(values.serviceAccountDir),
       multusConfigFile: filled(values.multusConfigFile),
       multusMasterCNI: filled(values.multusMasterCNI),
       perNodeCertificate: readCertificate(values.perNodeCertificate),

@@ -133,6 +133,7 @@ const daemonMembers = {
   // From here on, keys that only this daemon knows.
   cleanupConfigOnExit: flag,
   libexecDir: text,
+  serviceAccountDir: text,
   podResourcesSocket: text,
   deviceCheckpoint: text,
   deviceInfoDir: text,
@@ -214,6 +215,7 @@ export type DaemonValues = MultusValues & {
   readonly cleanupConfigOnExit?: boolean | undefined;
   readonly metricsBindAddress?: string | undefined;
   readonly libexecDir?: string | undefined;
+  readonly serviceAccountDir?: string | undefined;
   readonly podResourcesSocket?: string | undefined;
   readonly deviceCheckpoint?: string | undefined;
   readonly deviceInfoDir?: string | undefined;

@@ -16,7 +16,11 @@ import { createHostRootExec } from "../host/host_root_exec.ts";
 import { createLog, type Log, type LogSetup } from "../log.ts";
 import { startAutoConfig } from "./auto_config.ts";
 import { readBootId } from "./boot_id.ts";
-import { createClusterLinks, NODE_NAME_ENV } from "./cluster_link.ts";
+import {
+  type ClusterLinks,
+  createClusterLinks,
+  NODE_NAME_ENV,
+} from "./cluster_link.ts";
 import {
   type DaemonConf,
   loadDaemonConf,
@@ -45,6 +49,7 @@ import { reconcile } from "./reconcile.ts";
 import { createRecords } from "./records.ts";
 import {
   type Call,
+  type Check,
   createHandler,
   type Operations,
   type Served,
@@ -53,6 +58,7 @@ import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
 import { startSpoolWorker } from "./spool_worker.ts";
+import { createTracer, withSpans } from "./tracing.ts";
 import { spoolDirIn } from "../wire/places.ts";
 
 /** What the daemon needs of its process. */
@@ -79,10 +85,8 @@ function createExec(conf: DaemonConf): Exec {
   );
 }
 
-function logPlugin(log: Log, call: Call, event: PluginEvent): void {
+function logPlugin({ log }: Call, event: PluginEvent): void {
   const fields = {
-    request: call.id,
-    container: call.args.containerId,
     network: event.network,
     interface: event.ifname,
     plugin: event.type,
@@ -97,14 +101,14 @@ function logPlugin(log: Log, call: Call, event: PluginEvent): void {
 function runtimeFor(
   exec: Exec,
   conf: MultusConf,
-  options: { call: Call; log: Log; observed: Observed },
+  options: { call: Call; observed: Observed },
 ): Runtime {
-  const { call, log, observed } = options;
+  const { call, observed } = options;
   const dirs = [conf.binDir, ...call.args.path.split(":")].filter((dir) =>
     dir !== ""
   );
   return {
-    exec,
+    exec: call.span === undefined ? exec : withSpans(exec, call.span),
     pluginDirs: [...new Set(dirs)],
     cache: createResultCache(conf.cniDir),
     pluginTimeoutMs: conf.pluginTimeoutMs,
@@ -112,23 +116,33 @@ function runtimeFor(
     onPlugin: (event) => {
       call.tally.pluginMs += event.durationMs;
       observed.metrics?.plugin(event);
-      logPlugin(log, call, event);
+      logPlugin(call, event);
     },
-    onCacheDamage: (error) =>
-      log.error(error.message, {
-        request: call.id,
-        container: call.args.containerId,
-      }),
+    onCacheDamage: (error) => call.log.error(error.message),
   };
 }
 
-function logServed(log: Log, served: Served): void {
-  if (served.command === undefined) return;
-  const durationMs = Math.round(served.durationMs);
-  log.verbose(`${served.command} answered ${served.code}`, {
-    handler: served.handler,
-    durationMs,
-  });
+/** The one line that every call has, and whatever was refused before it was one. */
+function logServed(daemonLog: Log, served: Served): void {
+  const { command = "Request", error, handler, log = daemonLog, tally } =
+    served;
+  const fields = {
+    handler,
+    durationMs: Math.round(served.durationMs),
+    ...(tally === undefined ? {} : {
+      pluginMs: Math.round(tally.pluginMs),
+      waitMs: Math.round(tally.waitMs),
+    }),
+  };
+  if (error === undefined) {
+    if (served.command !== undefined) log.verbose(`${command} done`, fields);
+    return;
+  }
+  const message = `${command} failed: ${error.msg}`;
+  const more = { ...fields, code: error.code };
+  // Runtimes ask for STATUS every few seconds, and "not ready" is an answer.
+  if (command === "STATUS") log.verbose(message, more);
+  else log.error(message, more);
 }
 
 function logOptionsOf(conf: DaemonConf): Parameters<typeof createLog>[0] {
@@ -156,9 +170,14 @@ async function createParts(
   const { conf, surroundings, logging, readiness, stack } = core;
   const { log } = logging;
   const exec = createExec(conf);
+  const { serviceAccountDir, perNodeCertificate } = conf;
   const links = stack.use(createClusterLinks({
     env: surroundings.env,
     log,
+    ...(serviceAccountDir === undefined ? {} : { serviceAccountDir }),
+    ...(perNodeCertificate === undefined
+      ? {}
+      : { nodeCertificate: perNodeCertificate }),
     onRequest: (event) => observed.metrics?.requested(event),
   }));
   const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
@@ -167,7 +186,7 @@ async function createParts(
   const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
   const spool = createSpool(spoolDirIn(conf.cniDir));
-  await links.of(conf);
+  await links.begin(conf);
   const limits = createLimits({
     addSlots: addSlotsOf(conf),
     onWait: (lane, waitMs) => observed.metrics?.waited(lane, waitMs),
@@ -180,13 +199,14 @@ async function createParts(
     records,
     pendingTeardowns: () => 0,
   };
+  readiness.watch(() => certificateProbe(links));
   readiness.watch(() => clusterProbe(observed));
   const parts: OperationParts = {
     confOf: (stdin) => mergeConf(parseShimConf(stdin), conf),
     nodeConf: () => conf,
     linkOf: (requestConf) => links.of(requestConf),
     runtimeOf: (requestConf, call) =>
-      runtimeFor(exec, requestConf, { call, log, observed }),
+      runtimeFor(exec, requestConf, { call, observed }),
     records,
     bootId,
     limits,
@@ -207,6 +227,15 @@ async function createParts(
     log,
   };
   return { parts, observed };
+}
+
+/** A node whose certificate is not approved yet cannot ask for a pod's networks. */
+function certificateProbe({ waitingFor }: ClusterLinks): Check {
+  return {
+    name: "certificate",
+    ok: waitingFor === undefined,
+    reason: waitingFor ?? "credentials are there",
+  };
 }
 
 function addSlotsOf(conf: DaemonConf): number {
@@ -245,10 +274,13 @@ export async function startDaemon(
     parts,
     () => readiness.checks(),
   );
+  const tracer = createTracer();
   const server = await serveSocket(
     conf.socketDir,
     createHandler({
       operations,
+      log,
+      ...(tracer === undefined ? {} : { tracer }),
       readiness: () => readiness.checks(),
       status: createStatus(observed),
       onServed: (served) => {

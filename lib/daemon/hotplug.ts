@@ -58,6 +58,8 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
   const { call, conf } = task;
   const { ifname, containerId, netns, stdin } = call.args;
   const podArgs = readPodArgs(call.args);
+  // Asked for before anything is made: what is attached can then be told.
+  const link = await parts.linkOf(conf);
   const delegate = createHotplugDelegate(parseConf(stdin), {
     pod: podArgs.pod,
     ifname,
@@ -67,6 +69,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
   });
   await assertInstalled(toolsOf(parts, task).runtime, [delegate]);
   using opened = await parts.records.open(containerId);
+  await undoFailed(parts, task, opened);
   if (findInterface(opened, ifname) >= 0) {
     throw new CniError(
       ErrorCode.invalidNetworkConfig,
@@ -87,15 +90,37 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
     delegates: [delegate],
     podArgs,
     first,
+    isHotplug: true,
   });
   parts.publisher.added({
-    link: await parts.linkOf(conf),
+    link,
     pod: podArgs.pod,
     record: handle.record,
     warnings: [],
     added: 1,
+    log: call.log,
   });
   return results[0] ?? { interfaces: [], ips: [], routes: [] };
+}
+
+/** An earlier ADD of the interface that failed, and could not be undone then, is undone before the next one. */
+async function undoFailed(
+  parts: OperationParts,
+  task: Task,
+  handle: RecordHandle | undefined,
+): Promise<void> {
+  const index = findInterface(handle, task.call.args.ifname);
+  const state = handle?.record.attachments[index]?.state;
+  // The only attachment of a record is left to DEL, which removes the record with it.
+  if (state !== "begun" || handle?.record.attachments.length === 1) return;
+  const failures = await detachAll(handle, toolsOf(parts, task), {
+    container: containerOf(task),
+    from: index,
+    to: index + 1,
+    signal: AbortSignal.timeout(UNDO_MS),
+  });
+  if (failures.length > 0) throw failures[0]?.error;
+  await handle.drop(index);
 }
 
 /**
@@ -132,7 +157,8 @@ async function deleteOne(parts: OperationParts, task: Task): Promise<void> {
   }
   await handle.drop(index);
   parts.publisher.changed({
-    link: await parts.linkOf(task.conf),
+    // What is undone stays undone, whether or not the cluster can be told.
+    link: await parts.linkOf(task.conf).catch(() => undefined),
     record: handle.record,
   });
 }

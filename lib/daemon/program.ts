@@ -3,6 +3,7 @@
  * together is in `daemon.ts`.
  */
 import { CniError } from "../cni/error.ts";
+import { CredentialsError } from "../kube/error.ts";
 import { PROGRAM_VERSION } from "../wire/program_version.ts";
 import { loadDaemonConf } from "./configuration.ts";
 import {
@@ -49,6 +50,7 @@ export async function runDaemon(
 /** What the operator can put right: told in one line, without a stack. */
 function isExpected(error: unknown): error is Error {
   return error instanceof CniError || error instanceof SocketInUseError ||
+    error instanceof CredentialsError ||
     error instanceof Deno.errors.NotCapable ||
     error instanceof Deno.errors.PermissionDenied;
 }

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import "./reflect_metadata.ts";
+import "../../lib/kube/reflect_metadata.ts";
 import * as x509 from "@peculiar/x509";
 import { isIP } from "node:net";
 

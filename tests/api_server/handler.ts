@@ -23,7 +23,10 @@ export interface HandlerContext {
   /** Says whether an access review, or a request, is allowed. */
   readonly allows: (access: Access) => boolean;
   /** Signs certificate signing requests; without it they stay pending. */
-  readonly sign?: (requestPem: string) => Promise<string>;
+  readonly sign?: (
+    requestPem: string,
+    options: { seconds?: number },
+  ) => Promise<string>;
 }
 
 /** What somebody wants to do. */
@@ -219,8 +222,13 @@ async function signed(
   if (
     object.kind !== "CertificateSigningRequest" || context.sign === undefined
   ) return object;
-  const request = isObject(object.spec) ? String(object.spec.request) : "";
-  const certificate = await context.sign(atob(request));
+  const { request = "", expirationSeconds } = isObject(object.spec)
+    ? object.spec
+    : {};
+  const certificate = await context.sign(
+    atob(String(request)),
+    typeof expirationSeconds === "number" ? { seconds: expirationSeconds } : {},
+  );
   const condition = {
     type: "Approved",
     status: "True",
