@@ -90,7 +90,6 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
     delegates: [delegate],
     podArgs,
     first,
-    isHotplug: true,
   });
   parts.publisher.added({
     link,
@@ -109,10 +108,11 @@ async function undoFailed(
   task: Task,
   handle: RecordHandle | undefined,
 ): Promise<void> {
+  const attachments = handle?.record.attachments ?? [];
   const index = findInterface(handle, task.call.args.ifname);
-  const state = handle?.record.attachments[index]?.state;
   // The only attachment of a record is left to DEL, which removes the record with it.
-  if (state !== "begun" || handle?.record.attachments.length === 1) return;
+  if (handle === undefined || attachments.length === 1) return;
+  if (attachments[index]?.state !== "begun") return;
   const failures = await detachAll(handle, toolsOf(parts, task), {
     container: containerOf(task),
     from: index,
