@@ -25,7 +25,10 @@ import type { DeviceInfoFiles, DeviceInfoKey } from "../devices/device_info.ts";
 import type { DefaultRoutes } from "../host/default_routes.ts";
 import { buildCapabilityArgs } from "../selection/capability_args.ts";
 import { buildCniArgs } from "../selection/cni_args.ts";
-import { changeDefaultRoutes } from "../selection/default_route.ts";
+import {
+  changeDefaultRoutes,
+  type KernelStep,
+} from "../selection/default_route.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
 import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
 import { mustUndo, type NewAttachment, type RecordHandle } from "./records.ts";
@@ -99,9 +102,12 @@ function present<T extends object>(
 }
 
 /** What the plugins of a recorded attachment are told. */
-function argsOf(
+export function argsOf(
   container: ContainerArgs,
-  attachment: RecordedAttachment,
+  attachment: Pick<
+    RecordedAttachment,
+    "ifname" | "cniArgs" | "capabilityArgs"
+  >,
 ): AttachmentArgs {
   return {
     containerId: container.containerId,
@@ -113,7 +119,7 @@ function argsOf(
 }
 
 /** `error` with the network and the interface that it is about in front. */
-function about(
+export function about(
   verb: string,
   attachment: Pick<RecordedAttachment, "name" | "ifname">,
   error: unknown,
@@ -260,19 +266,13 @@ async function changeRoutes(
   }));
   const changes = changeDefaultRoutes(routed);
   for (const step of changes.steps) {
-    const { ifname, family } = step;
-    if (step.action === "del") {
-      await tools.defaultRoutes.remove(container.netns, ifname, family, {
-        signal,
-      });
-    } else {
-      await tools.defaultRoutes.add(
-        container.netns,
-        ifname,
-        family,
-        step.gateway,
-        { signal },
-      );
+    try {
+      await changeRoute(tools.defaultRoutes, step, { container, signal });
+    } catch (error) {
+      const attachment = handle.record.attachments.find(({ ifname }) =>
+        ifname === step.ifname
+      ) ?? attachmentAt(handle.record, first);
+      throw about("attach", attachment, error);
     }
   }
   for (const [index, result] of changes.results.entries()) {
@@ -285,6 +285,19 @@ async function changeRoutes(
     await handle.update(first + index, { state: "done", result });
   }
   return [...changes.results];
+}
+
+async function changeRoute(
+  defaultRoutes: DefaultRoutes,
+  step: KernelStep & { readonly ifname: string },
+  options: { container: ContainerArgs; signal: AbortSignal },
+): Promise<void> {
+  const { container: { netns }, signal } = options;
+  const { ifname, family } = step;
+  if (step.action === "del") {
+    return await defaultRoutes.remove(netns, ifname, family, { signal });
+  }
+  await defaultRoutes.add(netns, ifname, family, step.gateway, { signal });
 }
 
 /** Puts a changed result into libcni's cache, where CHECK and DEL of the plugins take it from. */
@@ -324,8 +337,29 @@ export function isBegun(attachment: RecordedAttachment): boolean {
 }
 
 /**
+ * Whether a plugin says to DEL word for word what it said to ADD: it refuses its configuration (a card that
+ * is not there, a mode that it does not know) before it does anything. Then there is nothing to undo, and
+ * each new try of the pod would leave one more DEL that fails for ever. Only the first plugin of a chain can
+ * say so for the whole; a plugin that was ended, or asks for patience, says nothing of the kind.
+ */
+function isRefused(
+  attachment: RecordedAttachment,
+  { refusal, error }: { refusal: CniError | undefined; error: unknown },
+): boolean {
+  if (attachment.state !== "begun" || !(error instanceof CniError)) {
+    return false;
+  }
+  const { code, message } = error;
+  if (refusal?.code !== code || refusal.message !== message) return false;
+  const [first, ...others] = parseConf(attachment.config).plugins;
+  return code !== ErrorCode.tryAgainLater &&
+    message.startsWith(`plugin ${first?.type}: `) &&
+    others.every(({ type }) => type !== first?.type);
+}
+
+/**
  * Undoes what was begun in a record, from `from` up to before `to`, the last first; one that fails does not
- * keep the others from being undone, and is returned.
+ * keep the others from being undone, and is returned. `refusal` is what the ADD that is undone failed with.
  */
 export async function detachAll(
   handle: RecordHandle,
@@ -334,10 +368,11 @@ export async function detachAll(
     container: ContainerArgs;
     from?: number;
     to?: number;
+    refusal?: CniError | undefined;
     signal: AbortSignal;
   },
 ): Promise<DetachFailure[]> {
-  const { container, from = 0, signal } = options;
+  const { container, from = 0, refusal, signal } = options;
   const to = options.to ?? handle.record.attachments.length;
   const failures: DetachFailure[] = [];
   for (let index = to - 1; index >= from; index--) {
@@ -345,21 +380,37 @@ export async function detachAll(
     const recorded = handle.record.bootId;
     if (!mustUndo(attachment, { recorded, current: tools.bootId })) continue;
     try {
-      await delNetworkList(tools.runtime, parseConf(attachment.config), {
-        attachment: argsOf(container, attachment),
-        signal,
-      });
-      if (attachment.deviceInfoFile !== undefined) {
-        await tools.deviceInfo.remove(
-          deviceInfoKey(container.containerId, attachment),
-        );
-      }
+      await detach(tools, { attachment, container, refusal, signal });
       await handle.update(index, { state: "undone" });
     } catch (error) {
       failures.push({ attachment, error: about("detach", attachment, error) });
     }
   }
   return failures;
+}
+
+async function detach(
+  tools: AttachmentTools,
+  options: {
+    attachment: RecordedAttachment;
+    container: ContainerArgs;
+    refusal: CniError | undefined;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  const { attachment, container, refusal, signal } = options;
+  try {
+    await delNetworkList(tools.runtime, parseConf(attachment.config), {
+      attachment: argsOf(container, attachment),
+      signal,
+    });
+  } catch (error) {
+    if (!isRefused(attachment, { refusal, error })) throw error;
+  }
+  if (attachment.deviceInfoFile === undefined) return;
+  await tools.deviceInfo.remove(
+    deviceInfoKey(container.containerId, attachment),
+  );
 }
 
 /** Which device information file is an attachment's own. */

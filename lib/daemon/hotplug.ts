@@ -68,6 +68,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
     }),
   });
   await assertInstalled(toolsOf(parts, task).runtime, [delegate]);
+  await parts.limits.starts.pass(task.signal);
   using opened = await parts.records.open(containerId);
   await undoFailed(parts, task, opened);
   if (findInterface(opened, ifname) >= 0) {
@@ -81,6 +82,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
   using handle = opened ?? await parts.records.begin({
     containerId,
     netns,
+    pluginPath: call.args.path,
     pod: { namespace, name, uid },
     attachments: [recorded],
   });

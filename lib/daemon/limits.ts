@@ -20,6 +20,7 @@
  * @module
  */
 import { CniError, ErrorCode } from "../cni/error.ts";
+import { createGate, type Gate } from "./gate.ts";
 import { createLane, type Lane } from "./lane.ts";
 
 /** The kinds of request that have a lane of their own. */
@@ -78,6 +79,8 @@ export interface Limits {
     request: LimitRequest,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T>;
+  /** To be passed before anything new is attached; GC closes it while plugins go by its list. */
+  readonly starts: Gate;
   /** Whether something runs or waits for this container; GC must leave such a container alone. */
   isBusy(containerId: string): boolean;
   /** What each lane is doing now. */
@@ -135,6 +138,7 @@ interface ContainerTurn {
 }
 
 class DaemonLimits implements Limits {
+  readonly starts = createGate();
   readonly #lanes: Readonly<Record<LaneName, Lane>>;
   readonly #operations = new Set<Operation>();
   readonly #joinable = new Map<string, Operation>();
@@ -373,5 +377,6 @@ function timeIsUp(operation: Operation, timeoutMs: number): CniError {
   return new CniError(
     ErrorCode.tryAgainLater,
     `Gave up after ${timeoutMs / 1_000} s: ${doing}`,
+    { cause: new DOMException("Request deadline exceeded", "TimeoutError") },
   );
 }

@@ -10,12 +10,11 @@ import { CniError, ErrorCode } from "../cni/error.ts";
 import { getMember } from "../cni/json_text.ts";
 import {
   gcNetworkList,
-  type Runtime,
   statusNetworkList,
   type ValidAttachment,
 } from "../cni/list.ts";
 import { assertCommandVersion, DEFAULT_VERSION } from "../cni/version.ts";
-import { isBegun } from "./attachments.ts";
+import { until } from "../kube/waiting.ts";
 import { createNetworkSources, createPolicy } from "./networks.ts";
 import {
   inLane,
@@ -24,11 +23,11 @@ import {
   toolsOf,
   undo,
 } from "./operations.ts";
-import type { AttachmentRecord } from "./record_format.ts";
+import type { AttachmentRecord, RecordedAttachment } from "./record_format.ts";
 import type { Call, Check } from "./server.ts";
 
-/** Below the second that runtimes are promised, with room for the shim's own start. */
-const STATUS_MS = 800;
+/** Below the second that runtimes are promised, with room for the shim, which gives up after 0.8, and for ending a plugin. */
+const STATUS_MS = 500;
 
 /**
  * STATUS: whether an ADD would be taken now.
@@ -77,8 +76,8 @@ async function statusOfDefaultNetwork(
   task: Task,
 ): Promise<void> {
   const { conf, signal } = task;
-  const link = await parts.linkOf(conf);
   try {
+    const link = await until(parts.linkOf(conf), signal);
     const policy = createPolicy(
       conf,
       createNetworkSources(conf, { link, signal }),
@@ -89,7 +88,7 @@ async function statusOfDefaultNetwork(
     if (error instanceof CniError && error.code !== ErrorCode.tryAgainLater) {
       throw error;
     }
-    parts.log.verbose("The default network did not answer STATUS in time", {
+    task.call.log.verbose("The default network did not answer STATUS in time", {
       reason: String(error),
     });
   }
@@ -105,31 +104,72 @@ export function collectGarbage(
   parts: OperationParts,
   call: Call,
 ): Promise<void> {
+  const arrivedAt = Date.now();
   return inLane(parts, call, {
     lane: "gc",
-    work: (task) => collect(parts, task),
+    work: (task) => collect(parts, task, arrivedAt),
   });
 }
 
-async function collect(parts: OperationParts, task: Task): Promise<void> {
+async function collect(
+  parts: OperationParts,
+  task: Task,
+  arrivedAt: number,
+): Promise<void> {
   const { args } = task.call;
   assertCommandVersion("GC", versionOf(args.stdin));
   const valid = new Set(
     readValid(args.stdin).map((attachment) => attachment.containerID),
   );
-  const records = await readAllRecords(parts);
+  const before = await readAllRecords(parts);
   const failures: CniError[] = [];
-  const kept: AttachmentRecord[] = [];
-  for (const record of records) {
-    const { containerId } = record;
-    if (valid.has(containerId) || parts.limits.isBusy(containerId)) {
-      kept.push(record);
-    } else failures.push(...await undoRecord(parts, task, containerId));
+  for (const { containerId, attachments } of before) {
+    const isStale = !valid.has(containerId) && isOlder(attachments, arrivedAt);
+    if (!isStale || parts.limits.isBusy(containerId)) continue;
+    failures.push(...await undoStale(parts, task, { containerId, arrivedAt }));
   }
-  failures.push(
-    ...await tellPlugins(toolsOf(parts, task).runtime, kept, task.signal),
-  );
+  failures.push(...await tellPlugins(parts, task, before));
   if (failures.length > 0) throw failures[0];
+}
+
+/** What was attached after the runtime wrote its list is not in it, and valid. */
+function isOlder(
+  attachments: readonly RecordedAttachment[],
+  arrivedAt: number,
+): boolean {
+  return attachments.every(({ recordedAt }) =>
+    recordedAt === undefined || Date.parse(recordedAt) < arrivedAt
+  );
+}
+
+/** Undoes a container in its turn, as it stands then. */
+async function undoStale(
+  parts: OperationParts,
+  task: Task,
+  { containerId, arrivedAt }: { containerId: string; arrivedAt: number },
+): Promise<CniError[]> {
+  const request = {
+    lane: "delete" as const,
+    containerId,
+    signal: task.signal,
+    timeoutMs: task.conf.requestTimeoutMs,
+  };
+  return await parts.limits.run(request, async (signal) => {
+    using handle = await parts.records.open(containerId);
+    if (
+      handle === undefined || !isOlder(handle.record.attachments, arrivedAt)
+    ) {
+      return [];
+    }
+    const container = {
+      containerId,
+      netns: handle.record.netns ?? "",
+      cniArgs: [],
+    };
+    const inTurn = { ...task, signal };
+    const failures = await undo(parts, inTurn, { handle, container });
+    return failures.map((failure) => failure.error);
+  });
 }
 
 function readValid(stdin: string): ValidAttachment[] {
@@ -164,52 +204,54 @@ async function readAllRecords(
   return records;
 }
 
-async function undoRecord(
-  parts: OperationParts,
-  task: Task,
-  containerId: string,
-): Promise<CniError[]> {
-  using handle = await parts.records.open(containerId);
-  if (handle === undefined) return [];
-  const container = {
-    containerId,
-    netns: handle.record.netns ?? "",
-    cniArgs: [],
-  };
-  const failures = await undo(parts, task, { handle, container });
-  return failures.map((failure) => failure.error);
-}
-
 interface NetworkInUse {
   readonly list: NetConfList;
   readonly valid: ValidAttachment[];
 }
 
+/** The networks of all records; valid is what the second ones hold. */
 function groupByNetwork(
-  records: readonly AttachmentRecord[],
+  known: readonly AttachmentRecord[],
+  now: readonly AttachmentRecord[],
 ): Map<string, NetworkInUse> {
   const networks = new Map<string, NetworkInUse>();
-  for (const { containerId, attachments } of records) {
-    for (const attachment of attachments.filter(isBegun)) {
-      const list = parseConf(attachment.config);
-      const network = networks.get(list.name) ?? { list, valid: [] };
-      network.valid.push({
-        containerID: containerId,
-        ifname: attachment.ifname,
-      });
-      networks.set(list.name, network);
+  for (const { attachments } of [...known, ...now]) {
+    for (const { config } of attachments) {
+      const list = parseConf(config);
+      networks.set(list.name, { list, valid: [] });
+    }
+  }
+  for (const { containerId: containerID, attachments } of now) {
+    for (const { config, ifname, state } of attachments) {
+      // What is still to do may be done while the plugins go by this list.
+      if (state === "undone") continue;
+      networks.get(parseConf(config).name)?.valid.push({ containerID, ifname });
     }
   }
   return networks;
 }
 
+/**
+ * How long nothing new is attached because of GC: as long as the plugins need
+ * to look through what they handed out.
+ */
+const GC_MS = 20_000;
+
+/**
+ * Tells the plugins of each network what is attached now, `before` naming
+ * networks that nothing may be attached to any more.
+ */
 async function tellPlugins(
-  runtime: Runtime,
-  records: readonly AttachmentRecord[],
-  signal: AbortSignal,
+  parts: OperationParts,
+  task: Task,
+  before: readonly AttachmentRecord[],
 ): Promise<CniError[]> {
+  using _closed = parts.limits.starts.close();
+  const now = await readAllRecords(parts);
+  const signal = within(task.signal, GC_MS);
+  const { runtime } = toolsOf(parts, task);
   const failures: CniError[] = [];
-  for (const { list, valid } of groupByNetwork(records).values()) {
+  for (const { list, valid } of groupByNetwork(before, now).values()) {
     try {
       await gcNetworkList(runtime, list, { validAttachments: valid, signal });
     } catch (error) {

@@ -11,13 +11,17 @@
  */
 import { type CniArgs, parseCniArgs } from "../cni/args.ts";
 import { CniError, ErrorCode, quote } from "../cni/error.ts";
-import { parseConf } from "../cni/conf.ts";
-import { delNetworkList, type Runtime } from "../cni/list.ts";
+import type { Runtime } from "../cni/list.ts";
 import type { Result } from "../cni/result.ts";
 import type { DeviceAllocator } from "../devices/allocation.ts";
 import type { DeviceInfoFiles } from "../devices/device_info.ts";
 import type { DefaultRoutes } from "../host/default_routes.ts";
 
+import {
+  ApiStatusError,
+  ApiUnavailableError,
+  CredentialsError,
+} from "../kube/error.ts";
 import type { Pod } from "../kube/objects.ts";
 import type { Log } from "../log.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
@@ -36,6 +40,7 @@ import {
 import type { ClusterLink } from "./cluster_link.ts";
 import type { MultusConf } from "./configuration.ts";
 import type { LaneName, Limits } from "./limits.ts";
+import { type LostOptions, undoLost } from "./lost_record.ts";
 import {
   createNetworkSources,
   createPolicy,
@@ -50,6 +55,7 @@ import {
 } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
 import type { Spool } from "./spool.ts";
+import { inSpan } from "./tracing.ts";
 
 /** What the operations work with. */
 export interface OperationParts {
@@ -111,21 +117,17 @@ export function toolsOf(
   parts: OperationParts,
   { call, conf }: Task,
 ): AttachmentTools {
-  const { bootId, defaultRoutes, deviceInfo, log } = parts;
+  const { bootId, defaultRoutes, deviceInfo } = parts;
   return {
     runtime: parts.runtimeOf(conf, call),
     defaultRoutes,
     deviceInfo,
     onDeviceInfoProblem: ({ name, ifname }, error) =>
-      log.error(
+      call.log.error(
         `Cannot hand device information on: ${
           error instanceof Error ? error.message : String(error)
         }`,
-        {
-          container: call.args.containerId,
-          network: name,
-          interface: ifname,
-        },
+        { network: name, interface: ifname },
       ),
     bootId,
   };
@@ -153,22 +155,45 @@ export function inLane<T>(
   options: {
     lane: LaneName;
     supersedes?: boolean;
+    /** Whether the same request sent again joins it; it does, if left out. */
+    isShared?: boolean;
     /** Without it, the configuration that the call brings. */
     conf?: MultusConf;
     work: (task: Task) => Promise<T>;
   },
 ): Promise<T> {
   const conf = options.conf ?? parts.confOf(call.args.stdin);
-  const { lane, supersedes = false, work } = options;
+  const { lane, supersedes = false, isShared = true, work } = options;
+  const { containerId } = call.args;
   const request = {
     lane,
-    containerId: call.args.containerId,
-    key: keyOf(call),
+    // STATUS and GC are about no container, and must not wait for each other's turn.
+    ...(containerId === "" ? {} : { containerId }),
+    ...(isShared ? { key: keyOf(call) } : {}),
     supersedes,
     signal: call.signal,
     timeoutMs: conf.requestTimeoutMs,
   };
-  return parts.limits.run(request, (signal) => work({ call, conf, signal }));
+  const waited = startWaiting(call);
+  return parts.limits.run(request, (signal) => {
+    waited.end();
+    return work({ call, conf, signal });
+  }).finally(() => waited.end());
+}
+
+/** The time until a request has its turn; all of its time, when it joins another one or never has it. */
+function startWaiting({ span, tally }: Call): { end(): void } {
+  const queue = span?.child("queue");
+  const start = performance.now();
+  let isOver = false;
+  return {
+    end(): void {
+      if (isOver) return;
+      isOver = true;
+      tally.waitMs += performance.now() - start;
+      queue?.end();
+    },
+  };
 }
 
 /**
@@ -193,15 +218,26 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   }
   const podArgs = readPodArgs(call.args);
   const link = await parts.linkOf(conf);
-  const pod = await findPod(link, podArgs.pod, signal);
+  const pod = await inSpan(
+    call.span,
+    "pod",
+    () => findPod(link, podArgs.pod, signal),
+  );
   await parts.waitForDefaultNetwork(conf, signal);
-  const { delegates, warnings } = await selectFor(parts, task, { pod, link });
+  const { delegates, warnings } = await inSpan(
+    call.span,
+    "networks",
+    () => selectFor(parts, task, { pod, link }),
+  );
+  logDelegates(call.log, delegates);
   await assertInstalled(parts.runtimeOf(conf, call), delegates);
   await undoEarlier(parts, task);
+  await parts.limits.starts.pass(signal);
   const identity = { ...podArgs.pod, uid: podArgs.pod.uid || pod.uid };
   using handle = await parts.records.begin({
     containerId: call.args.containerId,
     netns: call.args.netns,
+    pluginPath: call.args.path,
     pod: { namespace: pod.namespace, name: pod.name, uid: pod.uid },
     attachments: delegates.map((delegate) =>
       toRecorded(delegate, identity, podArgs.cniArgs)
@@ -219,6 +255,7 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
     record: handle.record,
     warnings,
     added: results.length,
+    log: call.log,
   });
   const [first] = results;
   if (first !== undefined) return first;
@@ -226,6 +263,14 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
     ErrorCode.internal,
     "No network was selected for the pod, not even a default network",
   );
+}
+
+/** Configurations are for those who look for a fault only. */
+function logDelegates(log: Log, delegates: readonly Delegate[]): void {
+  for (const { displayName, ifname, source, list } of delegates) {
+    const fields = { network: displayName, interface: ifname };
+    log.debug("Network chosen", { ...fields, source, config: list.text });
+  }
 }
 
 /** The pod as the cluster knows it; without a cluster, as the runtime named it. */
@@ -289,13 +334,11 @@ function withDeviceInfo(
 
 /** A runtime that sends ADD again without DEL has lost the first one: what that began goes first. */
 async function undoEarlier(parts: OperationParts, task: Task): Promise<void> {
-  using earlier = await openRecord(parts, task);
-  if (earlier === undefined) return;
-  const failures = await undo(parts, task, {
-    handle: earlier,
-    container: containerOf(task),
-  });
-  if (failures.length > 0) throw failures[0]?.error;
+  const { containerId } = task.call.args;
+  const [failure] = await undoContainer(parts, task);
+  if (failure !== undefined) throw failure;
+  // A DEL that was left over is done by now; done later, it would undo what comes next.
+  await parts.spool.forget(containerId);
 }
 
 /** Attaches, and when that fails undoes what was begun before the error goes to the runtime. */
@@ -319,12 +362,35 @@ export async function attachOrUndo(
       signal: task.signal,
     });
   } catch (error) {
-    const failures = await undo(parts, task, { handle, container, first });
-    if (failures.length > 0) {
-      await keep(parts, { ...task, call: asDelete(task.call) }, failures);
-    }
+    const refusal = error instanceof CniError &&
+        error.cause instanceof CniError
+      ? error.cause
+      : undefined;
+    await undoFailed(parts, task, { handle, container, first, refusal });
     throw error;
   }
+}
+
+/** Undoes what an ADD began that has failed; what goes wrong now is not what the runtime has to hear. */
+async function undoFailed(
+  parts: OperationParts,
+  task: Task,
+  options: UndoOptions & { first: number },
+): Promise<void> {
+  try {
+    const failures = errorsOf(await undo(parts, task, options));
+    if (failures.length === 0) return;
+    // The record of a pod that goes on still has what is left: its own DEL will undo that.
+    if (options.first > 0) return logAll(task, failures);
+    await keep(parts, { ...task, call: asDelete(task.call) }, failures);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    task.call.log.error(`Cannot undo what was begun: ${reason}`);
+  }
+}
+
+function errorsOf(failures: readonly DetachFailure[]): CniError[] {
+  return failures.map((failure) => failure.error);
 }
 
 /** The DEL that undoes the same attachment as this call. */
@@ -332,16 +398,29 @@ function asDelete(call: Call): Call {
   return { ...call, args: { ...call.args, command: "DEL" } };
 }
 
+/** What is undone. */
+export interface UndoOptions {
+  /** The record. */
+  readonly handle: RecordHandle;
+  /** Its container. */
+  readonly container: ContainerArgs;
+  /** The first attachment that is undone; 0, if left out. */
+  readonly first?: number;
+  /** What the ADD that is undone failed with. */
+  readonly refusal?: CniError | undefined;
+}
+
 /** Undoes a record from `first` on, with a deadline of its own; a record with nothing left in it goes. */
 export async function undo(
   parts: OperationParts,
   task: Task,
-  options: { handle: RecordHandle; container: ContainerArgs; first?: number },
+  options: UndoOptions,
 ): Promise<DetachFailure[]> {
-  const { handle, container, first = 0 } = options;
+  const { handle, container, first = 0, refusal } = options;
   const failures = await detachAll(handle, toolsOf(parts, task), {
     container,
     from: first,
+    refusal,
     signal: AbortSignal.timeout(UNDO_MS),
   });
   if (failures.length > 0) return failures;
@@ -356,38 +435,38 @@ export async function undo(
 
 async function keep(
   parts: OperationParts,
-  { call }: Task,
-  failures: readonly DetachFailure[],
+  task: Task,
+  failures: readonly CniError[],
 ): Promise<void> {
-  for (const { error } of failures) {
-    parts.log.error(error.message, { container: call.args.containerId });
-  }
-  await parts.spool.leave(toRequest(call));
+  logAll(task, failures);
+  await parts.spool.leave(toRequest(task.call));
 }
 
-/**
- * The container's record. A damaged one is put aside and said so: what it
- * held is then only in libcni's result cache.
- */
-async function openRecord(
-  { records, log }: OperationParts,
+function logAll({ call }: Task, failures: readonly CniError[]): void {
+  for (const { message } of failures) call.log.error(message);
+}
+
+/** The container's record, the error that says that it is damaged, or `undefined` when there is none. */
+async function findRecord(
+  { records }: OperationParts,
   { call }: Task,
-): Promise<RecordHandle | undefined> {
+): Promise<RecordHandle | DamagedRecordError | undefined> {
   const { containerId, ifname } = call.args;
   try {
     return await records.open(containerId, { ifname });
   } catch (error) {
-    if (!(error instanceof DamagedRecordError)) throw error;
-    const path = await records.quarantine(containerId);
-    log.error(error.message, { container: containerId, quarantined: path });
-    return undefined;
+    if (error instanceof DamagedRecordError) return error;
+    throw error;
   }
 }
 
 /** How a DEL is meant. */
 export interface DeleteOptions {
-  /** It was kept to be done later: when it fails, it is the caller's to keep again. */
-  readonly isLeftOver?: boolean;
+  /**
+   * It was kept to be done later: asked when its turn has come, because the runtime may have come
+   * first. When it fails, it is the caller's to keep again.
+   */
+  readonly isStillWanted?: () => Promise<boolean>;
 }
 
 /**
@@ -400,43 +479,159 @@ export function del(
   call: Call,
   options: DeleteOptions = {},
 ): Promise<void> {
-  const { isLeftOver = false } = options;
+  const { isStillWanted } = options;
+  if (isStillWanted === undefined) {
+    return inLane(parts, call, {
+      lane: "delete",
+      // What the runtime wants now comes before what it once wanted.
+      supersedes: true,
+      work: (task) => deletePod(parts, task),
+    });
+  }
   return inLane(parts, call, {
     lane: "delete",
-    // What the runtime wants now comes before what it once wanted.
-    supersedes: !isLeftOver,
-    work: (task) => deletePod(parts, task, isLeftOver),
+    isShared: false,
+    work: async (task) => {
+      if (!await isStillWanted()) return;
+      const [failure] = await undoContainer(parts, task);
+      if (failure !== undefined) throw failure;
+    },
   });
 }
 
-async function deletePod(
-  parts: OperationParts,
-  task: Task,
-  isLeftOver: boolean,
-): Promise<void> {
+async function deletePod(parts: OperationParts, task: Task): Promise<void> {
   const failures = await undoContainer(parts, task);
-  if (failures.length === 0) return;
-  if (isLeftOver || task.conf.retryDeleteOnError) throw failures[0]?.error;
+  if (failures.length === 0) return await forgetLeftOver(parts, task);
+  if (task.conf.retryDeleteOnError) throw failures[0];
   await keep(parts, task, failures);
+}
+
+/** What was left over of this container is done with it; if it cannot be dropped, doing it again is harmless. */
+async function forgetLeftOver(
+  { spool }: OperationParts,
+  { call: { args: { containerId }, log } }: Task,
+): Promise<void> {
+  try {
+    await spool.forget(containerId);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error(`Cannot drop a left-over DEL that is done: ${reason}`);
+  }
 }
 
 async function undoContainer(
   parts: OperationParts,
   task: Task,
-): Promise<readonly DetachFailure[]> {
-  using handle = await openRecord(parts, task);
-  if (handle === undefined) {
-    await undoCached(parts, task);
-    return [];
-  }
+): Promise<readonly CniError[]> {
+  const found = await findRecord(parts, task);
   const container = containerOf(task);
+  if (found instanceof DamagedRecordError) {
+    return await undoDamaged(parts, task, found);
+  }
+  if (found === undefined) {
+    const signal = AbortSignal.timeout(UNDO_MS);
+    return await undoLost(toolsOf(parts, task), { container, signal });
+  }
+  using handle = found;
   const netns = container.netns === ""
     ? handle.record.netns ?? ""
     : container.netns;
-  return await undo(parts, task, {
+  const failures = await undo(parts, task, {
     handle,
     container: { ...container, netns },
   });
+  return errorsOf(failures);
+}
+
+/**
+ * Undoes a container without its record, and only then puts that aside: until
+ * then it says that there is something to undo, also to the next attempt.
+ */
+async function undoDamaged(
+  parts: OperationParts,
+  task: Task,
+  damage: DamagedRecordError,
+): Promise<readonly CniError[]> {
+  const { containerId } = task.call.args;
+  task.call.log.error(damage.message);
+  const { selected, failure } = await selectAgain(parts, task);
+  const failures = await undoLost(toolsOf(parts, task), {
+    container: containerOf(task),
+    ...(selected === undefined ? {} : { selected }),
+    signal: AbortSignal.timeout(UNDO_MS),
+  });
+  if (failure !== undefined) failures.push(failure);
+  if (failures.length > 0) return failures;
+  const path = await parts.records.quarantine(containerId);
+  const message =
+    `The attachment record of the pod was damaged: its networks were undone by other means, the record is kept in ${path}`;
+  task.call.log.error(message);
+  await tellPod(parts, task, message);
+  return failures;
+}
+
+/** How long the cluster is asked what a pod with a damaged record was to be attached to. */
+const SELECT_AGAIN_MS = 10_000;
+
+/**
+ * What the pod asks for now, or why that cannot be told yet. A pod or a network
+ * that is gone is no reason to wait: then the rest has to do.
+ */
+async function selectAgain(
+  parts: OperationParts,
+  task: Task,
+): Promise<Pick<LostOptions, "selected"> & { failure?: CniError }> {
+  const timeout = AbortSignal.timeout(SELECT_AGAIN_MS);
+  const signal = AbortSignal.any([task.signal, timeout]);
+  try {
+    const { pod: identity } = readPodArgs(task.call.args);
+    const link = await parts.linkOf(task.conf);
+    const pod = await findPod(link, identity, signal).catch((error) => {
+      if (isLater(error)) throw error;
+      const { namespace, name, uid } = identity;
+      return { namespace, name, uid, annotations: {} };
+    });
+    const found = { pod, link };
+    const { delegates } = await selectFor(parts, { ...task, signal }, found);
+    return { selected: { pod: identity, delegates } };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const message =
+      `Cannot find out what a damaged attachment record held: ${reason}`;
+    if (isLater(error)) {
+      return { failure: new CniError(ErrorCode.tryAgainLater, message) };
+    }
+    task.call.log.error(message);
+    return {};
+  }
+}
+
+/** Whether the answer is only late, not "no". */
+function isLater(error: unknown): boolean {
+  return error instanceof ApiUnavailableError ||
+    error instanceof ApiStatusError || error instanceof CredentialsError ||
+    error instanceof DOMException ||
+    (error instanceof CniError && error.code === ErrorCode.tryAgainLater);
+}
+
+/** An event on the task's pod, if it can be found out which that is. */
+async function tellPod(
+  parts: OperationParts,
+  task: Task,
+  message: string,
+): Promise<void> {
+  try {
+    const { pod: { namespace, name, uid } } = readPodArgs(task.call.args);
+    const link = await parts.linkOf(task.conf);
+    link?.cluster.postEvent({
+      pod: { namespace, name, uid },
+      type: "Warning",
+      reason: "AttachmentRecordDamaged",
+      message,
+    });
+  } catch {
+    // It is in the log; a DEL does not need a pod.
+  }
 }
 
 /**
@@ -448,35 +643,23 @@ export function check(parts: OperationParts, call: Call): Promise<void> {
   return inLane(parts, call, {
     lane: "check",
     work: async (task) => {
-      using handle = await openRecord(parts, task);
-      if (handle === undefined) {
+      const found = await findRecord(parts, task);
+      if (found instanceof DamagedRecordError) {
+        throw new CniError(ErrorCode.ioFailure, found.message, {
+          cause: found,
+        });
+      }
+      if (found === undefined) {
         throw new CniError(
           ErrorCode.unknownContainer,
           `Nothing is attached to container ${quote(call.args.containerId)}`,
         );
       }
+      using handle = found;
       await checkAll(handle.record, toolsOf(parts, task), {
         container: containerOf(task),
         signal: task.signal,
       });
     },
   });
-}
-
-/**
- * What is attached according to libcni's cache alone, for a container whose
- * record is lost or was never ours: each is undone with the configuration it
- * was added with.
- */
-async function undoCached(parts: OperationParts, task: Task): Promise<void> {
-  const { runtime } = toolsOf(parts, task);
-  const { containerId } = task.call.args;
-  const { attachments } = await runtime.cache.list({ containerId });
-  for (const cached of attachments.toReversed()) {
-    if (cached.config === "") continue;
-    await delNetworkList(runtime, parseConf(cached.config), {
-      attachment: cached,
-      signal: task.signal,
-    });
-  }
 }

@@ -9,9 +9,17 @@ import {
   NETWORK_STATUS_ANNOTATION,
   NETWORKS_ANNOTATION,
 } from "../kube/objects.ts";
+import type { Log } from "../log.ts";
+import {
+  type AttachmentTools,
+  type ContainerArgs,
+  detachAll,
+  type DetachFailure,
+} from "./attachments.ts";
 import type { ClusterLink } from "./cluster_link.ts";
-import { type OperationParts, undo } from "./operations.ts";
+import { type OperationParts, toolsOf, undo, UNDO_MS } from "./operations.ts";
 import type { AttachmentRecord } from "./record_format.ts";
+import type { RecordHandle } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
 
 /** What was found and put right. */
@@ -35,24 +43,39 @@ function isInterrupted(record: AttachmentRecord): boolean {
     record.attachments.some((attachment) => attachment.state !== "done");
 }
 
+/** Whether that was an operation on the whole pod; otherwise one on an interface that was plugged in or out while it ran. */
+function isPodInterrupted({ attachments }: AttachmentRecord): boolean {
+  return !attachments.some((attachment) => attachment.state === "done") ||
+    attachments.some(({ source, state }) =>
+      source !== "hotplug" && state !== "done"
+    );
+}
+
 /** A DEL of the container of a record, as the runtime would send it. */
 function asDelete(
   record: AttachmentRecord,
-  options: { binDir: string; signal: AbortSignal },
+  options: { binDir: string; signal: AbortSignal; log: Log },
 ): Call {
   const ifname =
     record.attachments.find((attachment) => attachment.isDefault)?.ifname ??
       "eth0";
   const cniArgs = record.attachments[0]?.cniArgs ?? [];
+  const { containerId, pod } = record;
+  const id = `restart-${containerId.slice(0, 8)}`;
   return {
-    id: `restart-${record.containerId.slice(0, 8)}`,
+    id,
+    log: options.log.with({
+      request: id,
+      ...(pod === undefined ? {} : { pod: `${pod.namespace}/${pod.name}` }),
+      container: containerId,
+    }),
     args: {
       command: "DEL",
       containerId: record.containerId,
       netns: record.netns ?? "",
       ifname,
       args: cniArgs.map(([key, value]) => `${key}=${value}`).join(";"),
-      path: options.binDir,
+      path: record.pluginPath ?? options.binDir,
       stdin: "{}",
     },
     trace: {},
@@ -82,16 +105,39 @@ async function undoInterrupted(
       netns: handle.record.netns ?? "",
       cniArgs: [],
     };
-    const failures = await undo(parts, { call, conf, signal }, {
-      handle,
-      container,
-    });
-    for (const { error } of failures) {
-      parts.log.error(error.message, { container: containerId });
+    const task = { call, conf, signal };
+    const isWhole = isPodInterrupted(handle.record);
+    const failures = isWhole
+      ? await undo(parts, task, { handle, container })
+      : await undoHotplugged(handle, toolsOf(parts, task), container);
+    for (const { attachment, error } of failures) {
+      const { name, ifname } = attachment;
+      call.log.error(error.message, { network: name, interface: ifname });
     }
-    if (failures.length > 0) await parts.spool.leave(toRequest(call));
+    // What a pod that goes on has too much stays in its record, for its own DEL.
+    if (failures.length > 0 && isWhole) {
+      await parts.spool.leave(toRequest(call));
+    }
     return failures.length === 0;
   });
+}
+
+/** Undoes the interrupted attachments of a pod that goes on, and takes them out of its record. */
+async function undoHotplugged(
+  handle: RecordHandle,
+  tools: AttachmentTools,
+  container: ContainerArgs,
+): Promise<DetachFailure[]> {
+  const failures: DetachFailure[] = [];
+  const signal = AbortSignal.timeout(UNDO_MS);
+  for (let at = handle.record.attachments.length - 1; at >= 0; at--) {
+    if (handle.record.attachments[at]?.state === "done") continue;
+    const range = { container, from: at, to: at + 1, signal };
+    const failed = await detachAll(handle, tools, range);
+    if (failed.length === 0) await handle.drop(at);
+    failures.push(...failed);
+  }
+  return failures;
 }
 
 function needsStatus(link: ClusterLink, record: AttachmentRecord): boolean {
@@ -167,7 +213,11 @@ export async function reconcile(
       await undoInterrupted(
         parts,
         listed.containerId,
-        asDelete(listed.record, { binDir: parts.nodeConf().binDir, signal }),
+        asDelete(listed.record, {
+          binDir: parts.nodeConf().binDir,
+          signal,
+          log: parts.log,
+        }),
       )
     ) undone++;
   }

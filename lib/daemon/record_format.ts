@@ -89,6 +89,8 @@ export interface AttachmentRecord {
   };
   /** Which boot of the machine it was written in. */
   readonly bootId?: string;
+  /** The runtime's CNI_PATH, for undoing without the runtime. */
+  readonly pluginPath?: string;
   /** In the order in which they are begun. */
   readonly attachments: readonly RecordedAttachment[];
 }
@@ -226,6 +228,7 @@ function formatBody(
       netns: common.netns,
       pod: common.pod,
       bootId: common.bootId,
+      pluginPath: common.pluginPath,
     }),
     ifname: attachment.ifname,
     isDefault: attachment.isDefault,
@@ -319,11 +322,11 @@ async function parseOwn(
   if (first?.checksum !== checksum) {
     throw new SyntaxError("The checksum does not fit");
   }
-  const { netns, pod, bootId } = readBody(first).own;
+  const { netns, pod, bootId, pluginPath } = readBody(first).own;
   const record: AttachmentRecord = {
     containerId,
     origin: "own",
-    ...present({ netns, pod, bootId }),
+    ...present({ netns, pod, bootId, pluginPath }),
     attachments: await Promise.all(headers.map(readOwn)),
   };
   return { record, places: placesOf(elements) };
@@ -341,7 +344,7 @@ interface OwnPart extends
     | "deviceInfoFile"
     | "recordedAt"
   >,
-  Pick<AttachmentRecord, "netns" | "pod" | "bootId"> {}
+  Pick<AttachmentRecord, "netns" | "pod" | "bootId" | "pluginPath"> {}
 
 // The checksum has said that this is what was written: the shape need not be doubted.
 function readBody({ body }: Header): JsonObject & { readonly own: OwnPart } {

@@ -199,6 +199,8 @@ export interface Records {
   summaries(): ReadonlyMap<string, RecordSummary>;
   /** The containers whose record is damaged and still in its place, as far as anybody has read it. */
   damaged(): ReadonlySet<string>;
+  /** How many damaged records were moved out of the way since the start, for a counter. */
+  quarantined(): number;
 }
 
 /** How a record is read. */
@@ -265,6 +267,7 @@ class RecordStore implements Records {
   readonly #now: () => Date;
   readonly #summaries = new Map<string, RecordSummary>();
   readonly #damaged = new Set<string>();
+  #quarantined = 0;
 
   constructor({ dir, bootId, now = (): Date => new Date() }: RecordsOptions) {
     this.#dir = dir.replace(/\/+$/, "");
@@ -330,6 +333,7 @@ class RecordStore implements Records {
     const stamp = this.#now().toISOString().replaceAll(/[-:]/g, "");
     const target = `${dir}/${stamp}-${containerId}`;
     await Deno.rename(path, target);
+    this.#quarantined += 1;
     await removeOldest(dir);
     return target;
   }
@@ -352,6 +356,10 @@ class RecordStore implements Records {
 
   damaged(): ReadonlySet<string> {
     return this.#damaged;
+  }
+
+  quarantined(): number {
+    return this.#quarantined;
   }
 
   async #containerIds(): Promise<string[]> {

@@ -45,6 +45,14 @@ export interface Spool {
   remove(name: string): Promise<void>;
   /** Ends the work on an entry: it waits again. */
   putBack(name: string): Promise<void>;
+  /** Whether an entry that was taken is still to be done: a request of the runtime may have made it void. */
+  isTaken(name: string): Promise<boolean>;
+  /** Drops all entries of a container, those that are being worked on too: what they ask for is done, or void. */
+  forget(containerId: string): Promise<void>;
+  /** How many there are, those that are being worked on too. */
+  count(): Promise<number>;
+  /** Calls `listener` whenever this daemon has left a request, until it is disposed of. */
+  onLeave(listener: () => void): Disposable;
 }
 
 /** Where entries are while they are worked on. */
@@ -64,17 +72,20 @@ export function createSpool(dir: string): Spool {
   // Whatever lies aside before this daemon took anything was taken by one that crashed.
   let recovered: Promise<void> | undefined;
   const recoverOnce = (): Promise<void> => recovered ??= recover(dir);
+  const listeners = new Set<() => void>();
+  const list = async (containerId?: string): Promise<SpoolEntry[]> => {
+    await recoverOnce();
+    const entries = await listEntries(dir);
+    if (containerId === undefined) return entries;
+    const prefix = spoolPrefix(containerId);
+    return entries.filter((entry) => entry.containerId === prefix);
+  };
   return {
     async leave(request): Promise<void> {
       await leaveRequest(dir, request);
+      for (const listener of listeners) listener();
     },
-    async list(containerId): Promise<SpoolEntry[]> {
-      await recoverOnce();
-      const entries = await listEntries(dir);
-      if (containerId === undefined) return entries;
-      const prefix = spoolPrefix(containerId);
-      return entries.filter((entry) => entry.containerId === prefix);
-    },
+    list,
     async take(name): Promise<CniRequest | undefined> {
       await recoverOnce();
       return await takeEntry(dir, name);
@@ -82,6 +93,31 @@ export function createSpool(dir: string): Spool {
     remove: (name) => removeIfThere(`${dir}/${TAKEN}/${name}`),
     async putBack(name): Promise<void> {
       await moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`);
+    },
+    isTaken: async (name) =>
+      await statIfThere(`${dir}/${TAKEN}/${name}`) !== undefined,
+    async forget(containerId): Promise<void> {
+      // A cut id may be another container's: its entries are worked off, which is harmless.
+      if (containerId !== spoolPrefix(containerId)) return;
+      await recoverOnce();
+      for (const place of [dir, `${dir}/${TAKEN}`]) {
+        for (const name of await listNames(place)) {
+          if (parseSpoolName(name)?.containerId !== containerId) continue;
+          await removeIfThere(`${place}/${name}`);
+        }
+      }
+    },
+    async count(): Promise<number> {
+      await recoverOnce();
+      const names = [
+        ...await listNames(dir),
+        ...await listNames(`${dir}/${TAKEN}`),
+      ];
+      return names.filter((name) => parseSpoolName(name) !== undefined).length;
+    },
+    onLeave(listener): Disposable {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
     },
   };
 }
@@ -92,33 +128,64 @@ export interface Drained {
   readonly done: number;
   /** How many failed and wait again. */
   readonly failed: number;
+  /** How many were not due yet. */
+  readonly waiting: number;
+}
+
+/** How a round of work is done. */
+export interface DrainOptions {
+  /** Ends it early, with the rest waiting. */
+  readonly signal: AbortSignal;
+  /** Of one container only. */
+  readonly containerId?: string;
+  /** Whether it is an entry's time; without it, always. */
+  readonly isDue?: (name: string) => boolean;
+  /** How many are worked on at once; one, if left out. */
+  readonly concurrency?: number;
 }
 
 /**
  * Works off what waits, oldest first, each entry once: `handle` does the DEL, and throws when it must be tried
- * again later. Ends early, with the rest waiting, when the signal is aborted.
+ * again later.
  */
 export async function drainSpool(
   spool: Spool,
-  handle: (request: CniRequest) => Promise<void>,
-  options: { signal: AbortSignal; containerId?: string },
+  handle: (request: CniRequest, name: string) => Promise<void>,
+  options: DrainOptions,
 ): Promise<Drained> {
-  const drained = { done: 0, failed: 0 };
-  for (const { name } of await spool.list(options.containerId)) {
-    if (options.signal.aborted) break;
-    const request = await spool.take(name);
-    if (request === undefined) continue;
-    try {
-      await handle(request);
-      await spool.remove(name);
-      drained.done++;
-    } catch {
-      // Whoever handles it says why; here it only must not be lost.
-      await spool.putBack(name);
-      drained.failed++;
+  const { signal, containerId, isDue = (): boolean => true } = options;
+  const drained = { done: 0, failed: 0, waiting: 0 };
+  const entries = (await spool.list(containerId)).values();
+  const work = async (): Promise<void> => {
+    for (const { name } of entries) {
+      if (signal.aborted) return;
+      if (!isDue(name)) drained.waiting++;
+      else await drainEntry(spool, { name, handle, drained });
     }
-  }
+  };
+  await Promise.all(Array.from({ length: options.concurrency ?? 1 }, work));
   return drained;
+}
+
+async function drainEntry(
+  spool: Spool,
+  { name, handle, drained }: {
+    name: string;
+    handle: (request: CniRequest, name: string) => Promise<void>;
+    drained: { done: number; failed: number };
+  },
+): Promise<void> {
+  const request = await spool.take(name);
+  if (request === undefined) return;
+  try {
+    await handle(request, name);
+    await spool.remove(name);
+    drained.done++;
+  } catch {
+    // Whoever handles it says why; here it only must not be lost.
+    await spool.putBack(name);
+    drained.failed++;
+  }
 }
 
 async function recover(dir: string): Promise<void> {

@@ -96,7 +96,7 @@ Deno.test("drainSpool() keeps what failed, and goes on with the others", async (
     const fails = request.env.CNI_CONTAINERID === "c2";
     return fails ? Promise.reject(new RangeError("Busy")) : Promise.resolve();
   }, { signal });
-  deepEqual(drained, { done: 2, failed: 1 });
+  deepEqual(drained, { done: 2, failed: 1, waiting: 0 });
   deepEqual(await drainAll(spool), ["c2 eth0"]);
 });
 
@@ -117,7 +117,7 @@ Deno.test("drainSpool() ends when it is aborted, and the rest waits", async () =
     controller.abort();
     return Promise.resolve();
   }, { signal: controller.signal });
-  deepEqual(drained, { done: 1, failed: 0 });
+  deepEqual(drained, { done: 1, failed: 0, waiting: 0 });
   equal((await spool.list()).length, 1);
 });
 
@@ -197,4 +197,61 @@ Deno.test("list() removes what a killed shim did not finish, and leaves alone wh
   await Deno.utime(`${dir.path}/.${old}.tmp`, 1_000_000, 1_000_000);
   deepEqual(await createSpool(dir.path).list(), []);
   deepEqual(await namesIn(dir.path), [`.${fresh}.tmp`]);
+});
+
+Deno.test("drainSpool() leaves alone what is not due", async () => {
+  using dir = makeDir();
+  const spool = createSpool(dir.path);
+  await leaveInOrder(dir.path, [delOf("c1"), delOf("c2")]);
+  const isDue = (name: string): boolean => name.startsWith("c2");
+  const handled: string[] = [];
+  const drained = await drainSpool(spool, ({ env }) => {
+    handled.push(env.CNI_CONTAINERID ?? "");
+    return Promise.resolve();
+  }, { signal, isDue });
+  deepEqual(drained, { done: 1, failed: 0, waiting: 1 });
+  deepEqual(handled, ["c2"]);
+});
+
+Deno.test("drainSpool() works on as many at once as it may", async () => {
+  using dir = makeDir();
+  const spool = createSpool(dir.path);
+  await leaveInOrder(dir.path, [delOf("c1"), delOf("c2"), delOf("c3")]);
+  const second = Promise.withResolvers<void>();
+  let running = 0;
+  let most = 0;
+  const drained = await drainSpool(spool, async () => {
+    most = Math.max(most, ++running);
+    if (running === 2) second.resolve();
+    await second.promise;
+    running--;
+  }, { signal, concurrency: 2 });
+  deepEqual([drained.done, most], [3, 2]);
+});
+
+Deno.test("forget() drops what waits and what is worked on, of that container alone", async () => {
+  using dir = makeDir();
+  const spool = createSpool(dir.path);
+  await leaveInOrder(dir.path, [delOf("c1"), delOf("c1", "net1"), delOf("c2")]);
+  const [first] = await spool.list();
+  const name = first?.name ?? "";
+  await spool.take(name);
+  equal(await spool.count(), 3);
+  ok(await spool.isTaken(name));
+  await spool.forget("c1");
+  ok(!await spool.isTaken(name));
+  deepEqual((await spool.list()).map((entry) => entry.containerId), ["c2"]);
+  await spool.putBack(name);
+  equal(await spool.count(), 1);
+});
+
+Deno.test("onLeave() tells of each request that is left, until it is disposed of", async () => {
+  using dir = makeDir();
+  const spool = createSpool(dir.path);
+  let told = 0;
+  const listening = spool.onLeave(() => told++);
+  await spool.leave(delOf("c1"));
+  listening[Symbol.dispose]();
+  await spool.leave(delOf("c2"));
+  equal(told, 1);
 });
