@@ -94,8 +94,8 @@ const SECONDS_BUCKETS = [
 
 const OK = 200;
 
-/** What `error.code` a deadline has: "try again later". */
-const TRY_AGAIN_LATER = 11;
+/** What clients send; a method is a word of their choice. */
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST"]);
 
 type Labels<T extends string> = readonly T[];
 
@@ -375,9 +375,13 @@ export function createMetrics(
   const pluginName = createBound(PLUGIN_NAMES_MAX);
   return {
     served(
-      { handler, method, code, command, durationMs, tally, errorCode },
+      { handler, method, code, command, durationMs, tally, isLate },
     ): void {
-      requests.inc({ handler, method, code });
+      requests.inc({
+        handler,
+        method: METHODS.has(method) ? method : OTHER,
+        code,
+      });
       if (command === undefined) return;
       if (command === "GC" && code === OK) gc.setToCurrentTime();
       const { pluginMs = 0, waitMs = 0 } = tally ?? {};
@@ -386,7 +390,7 @@ export function createMetrics(
         { command },
         Math.max(0, durationMs - pluginMs - waitMs) / 1000,
       );
-      if (errorCode === TRY_AGAIN_LATER) exceeded.inc({ command });
+      if (isLate) exceeded.inc({ command });
     },
     plugin({ type, command, durationMs, error }): void {
       const plugin = pluginName(type);

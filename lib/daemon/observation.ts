@@ -141,7 +141,8 @@ export function metricSourcesOf(observed: Observed): MetricSources {
         ...(state?.sha256 === undefined ? {} : { sha256: state.sha256 }),
       };
     },
-    credentialExpiryMs: () => undefined,
+    credentialExpiryMs: () =>
+      observed.links.list()[0]?.cluster.credentialExpiryMs(),
   };
 }
 

@@ -29,6 +29,8 @@ export interface Added {
   readonly warnings: readonly Warning[];
   /** How many of the record's last attachments are new. */
   readonly added: number;
+  /** The log of the call that made them. */
+  readonly log: Log;
 }
 
 /** Tells the cluster. */
@@ -136,18 +138,19 @@ export function createPublisher(tools: PublisherTools): Publisher {
   const write = (
     link: ClusterLink | undefined,
     record: AttachmentRecord,
+    log: Log = tools.log,
   ): void => {
     if (link === undefined) return;
-    writeStatus(link, record, tools).catch((error: unknown) => {
+    writeStatus(link, record, { ...tools, log }).catch((error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
-      tools.log.error(`Cannot put the network status together: ${reason}`, {
+      log.error(`Cannot put the network status together: ${reason}`, {
         container: record.containerId,
       });
     });
   };
   return {
     added(what): void {
-      write(what.link, what.record);
+      write(what.link, what.record, what.log);
       announce(what);
     },
     changed: ({ link, record }) => write(link, record),

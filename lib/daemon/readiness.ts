@@ -76,6 +76,12 @@ export async function waitForIndicator(
       throw new CniError(
         ErrorCode.tryAgainLater,
         `The default network is not ready: its readiness indicator is not there: ${path}`,
+        {
+          cause: new DOMException(
+            "Readiness deadline exceeded",
+            "TimeoutError",
+          ),
+        },
       );
     }
     await pause(INDICATOR_LOOK_MS, signal);

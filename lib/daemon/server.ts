@@ -4,7 +4,12 @@
  * served on is in `socket.ts`, what a request means in `operations.ts`, who may
  * wait for whom in `limits.ts`.
  */
-import { CniError, ErrorCode, toErrorDocument } from "../cni/error.ts";
+import {
+  CniError,
+  ErrorCode,
+  type ErrorDocument,
+  toErrorDocument,
+} from "../cni/error.ts";
 import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
 import { getMember } from "../cni/json_text.ts";
 import { formatResult, type Result } from "../cni/result.ts";
@@ -16,6 +21,7 @@ import {
   PodNotFoundError,
   PodReplacedError,
 } from "../kube/error.ts";
+import type { Log } from "../log.ts";
 import { encodeResult } from "../wire/answer.ts";
 import {
   CNI_ROUTE,
@@ -28,6 +34,7 @@ import {
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
 } from "../wire/request.ts";
+import type { Span, Tracer } from "./tracing.ts";
 
 /** One call of the runtime or of a hot-plug controller, as a value. */
 export interface Call {
@@ -43,6 +50,10 @@ export interface Call {
   readonly signal: AbortSignal;
   /** What the answer's time was spent on; added up by those who spend it. */
   readonly tally: Tally;
+  /** Says what is done for it: each line names request, command, pod and container. */
+  readonly log: Log;
+  /** Its part of a trace, where the daemon traces. */
+  readonly span?: Span;
 }
 
 /** Parts of a request's time, in milliseconds. */
@@ -69,12 +80,29 @@ export function toRequest({ args, attributes }: Call): CniRequest {
   };
 }
 
+/** What stands in every line about a call. */
+function logFieldsOf(id: string, args: CmdArgs): Record<string, unknown> {
+  const { command, containerId } = args;
+  const namespace = /(?:^|;)K8S_POD_NAMESPACE=([^;]*)/.exec(args.args)?.[1];
+  const name = /(?:^|;)K8S_POD_NAME=([^;]*)/.exec(args.args)?.[1];
+  return {
+    request: id,
+    command,
+    ...(name === undefined ? {} : { pod: `${namespace ?? ""}/${name}` }),
+    ...(containerId === "" ? {} : { container: containerId }),
+  };
+}
+
 /**
- * The call that a request is; `signal` is aborted when its client goes away.
+ * The call that a request is; `signal` is aborted when its client goes away, `log` is where its own log begins.
  *
  * @throws {CniError} 4 or 6 when it is none.
  */
-export function toCall(request: CniRequest, signal: AbortSignal): Call {
+export function toCall(
+  request: CniRequest,
+  signal: AbortSignal,
+  { log }: { readonly log: Log },
+): Call {
   const stdin = orUnreadable(() => decodeConfig(request));
   const env = (name: string): string | undefined =>
     Object.hasOwn(request.env, name) ? request.env[name] : undefined;
@@ -83,9 +111,12 @@ export function toCall(request: CniRequest, signal: AbortSignal): Call {
     const value = env(name);
     if (value !== undefined) trace[name] = value;
   }
+  const id = crypto.randomUUID().slice(0, 8);
+  const args = readCmdArgs(env, stdin);
   return {
-    id: crypto.randomUUID().slice(0, 8),
-    args: readCmdArgs(env, stdin),
+    id,
+    args,
+    log: log.with(logFieldsOf(id, args)),
     trace,
     signal,
     tally: { pluginMs: 0, waitMs: 0 },
@@ -140,8 +171,12 @@ export interface Served {
   readonly durationMs: number;
   /** How much of it plugins took, and waiting. */
   readonly tally?: Tally;
-  /** The CNI error's code, when it was one. */
-  readonly errorCode?: number;
+  /** What the client was told went wrong. */
+  readonly error?: ErrorDocument;
+  /** Whether that was for want of time. */
+  readonly isLate?: boolean;
+  /** The log of the call, where it was one. */
+  readonly log?: Log;
 }
 
 /** What the handler works with. */
@@ -154,9 +189,14 @@ export interface ServerParts {
   readonly status: () => unknown;
   /** Told of each answer. */
   readonly onServed: (served: Served) => void;
+  /** Where the log of each call begins. */
+  readonly log: Log;
+  /** Traces calls, where the daemon is told to. */
+  readonly tracer?: Tracer;
 }
 
-interface Answered extends Pick<Served, "command" | "tally" | "errorCode"> {
+interface Answered
+  extends Pick<Served, "command" | "tally" | "error" | "isLate" | "log"> {
   readonly response: Response;
 }
 
@@ -227,23 +267,53 @@ async function answerCall(
     return { response: new Response("Use POST\n", { status: 405, headers }) };
   }
   let version = DEFAULT_VERSION;
-  let known: Pick<Served, "command" | "tally"> = {};
+  let known: Pick<Served, "command" | "tally" | "log"> = {};
+  let span: Span | undefined;
   try {
     const text = await readBody(request);
     const decoded = orUnreadable(() => decodeRequest(text));
-    const call = toCall(decoded, request.signal);
-    known = { command: call.args.command, tally: call.tally };
-    version = versionOf(call.args.stdin);
-    const { operations } = parts;
-    const result = await (route === DELEGATE_ROUTE
-      ? operations.delegate(call)
-      : operations.cni(call));
+    const untraced = toCall(decoded, request.signal, parts);
+    span = startSpan(parts.tracer, untraced);
+    const call = span === undefined ? untraced : { ...untraced, span };
+    const { args, log, tally } = call;
+    known = { command: args.command, tally, log };
+    version = versionOf(args.stdin);
+    const { netns, ifname, args: cniArgs, stdin: config } = args;
+    log.debug("Request", { netns, interface: ifname, cniArgs, config });
+    const work = (): Promise<Result | undefined> =>
+      parts.operations[route === DELEGATE_ROUTE ? "delegate" : "cni"](call);
+    const result = await (span === undefined ? work() : span.within(work));
+    span?.end();
     return { ...known, response: resultResponse(result) };
   } catch (error) {
+    span?.end(error);
     const document = toErrorDocument(toCniError(error), version);
     const response = Response.json(document, { status: 400 });
-    return { ...known, response, errorCode: document.code };
+    return { ...known, response, error: document, isLate: isLate(error) };
   }
+}
+
+function startSpan(
+  tracer: Tracer | undefined,
+  { args, id, trace }: Call,
+): Span | undefined {
+  return tracer?.start(`CNI ${args.command}`, {
+    traceparent: trace.TRACEPARENT ?? "",
+    attributes: {
+      "cni.command": args.command,
+      "cni.container_id": args.containerId,
+      "cni.args": args.args,
+      "multus.request": id,
+    },
+  });
+}
+
+/** Whether a deadline stands behind the error, however it was wrapped on its way. */
+function isLate(error: unknown): boolean {
+  for (let inner = error; inner instanceof Error; inner = inner.cause) {
+    if (inner.name === "TimeoutError") return true;
+  }
+  return false;
 }
 
 function resultResponse(result: Result | undefined): Response {

@@ -152,6 +152,8 @@ export interface Cluster extends AsyncDisposable {
   whenSynced(signal: AbortSignal): Promise<void>;
   /** How long the server has been silent towards each watch; Infinity before its first word. */
   silence(): { podsMs: number; attachmentsMs: number };
+  /** Until when the credentials are good, by what they say, in milliseconds since 1970. */
+  credentialExpiryMs(): number | undefined;
   /** Events that wait to be said, and those given up. */
   readonly events: Pick<EventRecorder, "pending" | "dropped" | "drain">;
 }
@@ -188,6 +190,7 @@ export function createCluster(options: ClusterOptions): Cluster {
       await pods.cache?.whenSynced(signal);
       await attachments.cache?.whenSynced(signal);
     },
+    credentialExpiryMs: () => options.credentials.expiresAtMs,
     silence: () => ({
       podsMs: pods.cache?.silentMs ?? Infinity,
       attachmentsMs: attachments.cache?.silentMs ?? Infinity,

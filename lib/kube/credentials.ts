@@ -15,6 +15,7 @@ import {
   SERVICE_ACCOUNT_DIR,
   type TextSource,
 } from "./credential_sources.ts";
+import { certificateExpiryMs, tokenExpiryMs } from "./credential_expiry.ts";
 import { CredentialsError } from "./error.ts";
 import { withoutProxyEnvironment } from "./proxy_environment.ts";
 
@@ -40,6 +41,8 @@ export interface Credentials extends Disposable {
   reconnect(connection: Connection): void;
   /** Why the files were not taken when they were last read, if so. */
   readonly problem: string | undefined;
+  /** Until when token and certificate are good, by what they say, in milliseconds since 1970. */
+  readonly expiresAtMs: number | undefined;
 }
 
 /** Where credentials come from. */
@@ -97,6 +100,9 @@ export async function loadCredentials(
     },
     get problem() {
       return state.problem;
+    },
+    get expiresAtMs() {
+      return expiryOf(state.material);
     },
     connect: async () => {
       if (now() - lookedAt >= freshMs) {
@@ -220,6 +226,15 @@ async function readMaterial(sources: CredentialSources): Promise<Material> {
     );
   }
   return { ca, cert, key, token };
+}
+
+/** The first of those that end. */
+function expiryOf({ cert, token }: Material): number | undefined {
+  const ends = [
+    cert === undefined ? undefined : certificateExpiryMs(cert),
+    token === undefined ? undefined : tokenExpiryMs(token),
+  ].filter((end) => end !== undefined);
+  return ends.length === 0 ? undefined : Math.min(...ends);
 }
 
 const CERTIFICATE =
