@@ -7,7 +7,7 @@
  * Arguments: test files, and options of `deno test`; without any, everything.
  */
 import { join } from "node:path";
-import { bundleAll } from "../deployments/build.ts";
+import { BuildError, bundleAll } from "../deployments/build.ts";
 import { AUDIT_DIR } from "./audit.ts";
 import { canIsolate, INSIDE, isolated } from "./isolation.ts";
 import { BUNDLES } from "./node.ts";
@@ -164,6 +164,10 @@ async function main(args: readonly string[]): Promise<number> {
   const workDir = await Deno.makeTempDir({ prefix: "multus-tests-" });
   try {
     return conclude(await runAll(args, workDir));
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    say(error.message);
+    return conclude({ ...NOTHING, failed: 1 });
   } finally {
     await Deno.remove(workDir, { recursive: true });
   }
