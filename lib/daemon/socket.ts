@@ -15,6 +15,7 @@ import {
   type Server as HttpServer,
   type ServerResponse,
 } from "node:http";
+import { ask, DaemonAbsentError } from "../wire/ask.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import { WAITING_MAX } from "./limits.ts";
@@ -63,18 +64,37 @@ const LOOK_MS = 1_000;
 /** An answer is written into a local socket at once, unless its client has stopped reading. */
 const LAST_ANSWER_MS = 2_000;
 
-/** Removes a socket file that nobody serves. */
+/** Whoever serves says so at once, whatever else it does; one that swaps needs a second. */
+const LIFE_SIGN_MS = 3_000;
+
+/**
+ * Removes a socket file that nobody serves. That somebody takes connections does not say that somebody
+ * serves: a plugin inherits the listening socket (`node:http` opens it so), and keeps it open when the
+ * daemon that started it was killed.
+ */
 async function clearStaleSocket(path: string): Promise<void> {
+  const signal = AbortSignal.timeout(LIFE_SIGN_MS);
   try {
-    const connection = await Deno.connect({ transport: "unix", path });
-    connection.close();
+    const route = "/healthz";
+    await ask({ socketPath: path, route, method: "GET" }, { signal });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-    await Deno.remove(path);
-    return;
+    if (!signal.aborted && !(error instanceof DaemonAbsentError)) {
+      throw inUse(path, error);
+    }
+    return await removeFile(path);
   }
-  throw new SocketInUseError(`Another daemon serves this socket: ${path}`);
+  throw inUse(path);
+}
+
+function inUse(path: string, cause?: unknown): SocketInUseError {
+  const message = `Another daemon serves this socket: ${path}`;
+  return new SocketInUseError(message, { cause });
+}
+
+async function removeFile(path: string): Promise<void> {
+  await Deno.remove(path).catch((error: unknown) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
 }
 
 /**
@@ -129,9 +149,7 @@ async function end(server: HttpServer, path: string): Promise<void> {
   const late = setTimeout(() => server.closeAllConnections(), LAST_ANSWER_MS);
   await closed;
   clearTimeout(late);
-  await Deno.remove(path).catch((error: unknown) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFile(path);
 }
 
 async function answer(

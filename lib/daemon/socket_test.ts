@@ -1,7 +1,12 @@
 import { equal, match, ok, rejects } from "node:assert/strict";
 import { ask } from "../wire/ask.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
-import { type Server, serveSocket, SOCKET_LIMITS } from "./socket.ts";
+import {
+  type Server,
+  serveSocket,
+  SOCKET_LIMITS,
+  SocketInUseError,
+} from "./socket.ts";
 
 /** How long a test waits for what should happen at once. */
 const WAIT_MS = 10_000;
@@ -84,6 +89,41 @@ const SLOW = [
     "POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
   ],
 ] as const;
+
+Deno.test("serveSocket() refuses a socket on which somebody answers", async () => {
+  await using served = await serve(echo);
+  const { path } = served.server;
+  await rejects(
+    serveSocket(path.slice(0, path.lastIndexOf("/")), echo),
+    SocketInUseError,
+  );
+  const signal = AbortSignal.timeout(WAIT_MS);
+  equal((await ask({ socketPath: path, route: "/x" }, { signal })).status, 200);
+});
+
+Deno.test("serveSocket() takes over a socket on which nobody answers", async (t) => {
+  const ways: Record<string, (path: string) => Disposable> = {
+    "its file was left behind": (path) => {
+      // Deno removes no file that it listened on; neither does a daemon that is killed.
+      Deno.listen({ transport: "unix", path }).close();
+      return { [Symbol.dispose]: () => {} };
+    },
+    "somebody holds it open and takes no connection": (path) =>
+      Deno.listen({ transport: "unix", path }),
+  };
+  for (const [way, leave] of Object.entries(ways)) {
+    await t.step(way, async () => {
+      const dir = await Deno.makeTempDir({ prefix: "socket" });
+      using _left = leave(`${dir}/multus.sock`);
+      await using server = await serveSocket(dir, echo);
+      const signal = AbortSignal.timeout(WAIT_MS);
+      const question = { socketPath: server.path, route: "/x" };
+      equal((await ask(question, { signal })).status, 200);
+      await server.shutdown();
+      await Deno.remove(dir, { recursive: true });
+    });
+  }
+});
 
 Deno.test("serveSocket() closes on a client that sends too slowly", async () => {
   await using served = await serve(echo, BRIEF);
