@@ -96,7 +96,9 @@ export function createDirectExec(options: DirectExecOptions): Exec {
 }
 
 /**
- * Looks for a plugin in one directory after the other; what counts as executable is the caller's.
+ * Looks for a plugin in one directory after the other; what counts as executable is the caller's. A
+ * directory that this process may not look into is passed over, and named when there is no such plugin:
+ * CNI_PATH is the runtime's, the grants are the operator's.
  *
  * @throws {CniError} 7 when it is in none of them, or is not a plain name
  */
@@ -113,15 +115,23 @@ export async function findPlugin(
       `plugin type is not a file name: ${JSON.stringify(type)}`,
     );
   }
+  const closed: string[] = [];
   for (const dir of dirs) {
     const path = dir.endsWith("/") ? dir + type : `${dir}/${type}`;
-    if (dir !== "" && await isExecutable(path)) return path;
+    try {
+      if (dir !== "" && await isExecutable(path)) return path;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      closed.push(dir);
+    }
   }
+  const where = dirs.join(", ") || "an empty CNI_PATH";
+  const hint = closed.length === 0
+    ? ""
+    : ` (not granted to this process: ${closed.join(", ")})`;
   throw new CniError(
     ErrorCode.invalidNetworkConfig,
-    `plugin ${type} is not installed: no such executable file in ${
-      dirs.join(", ") || "an empty CNI_PATH"
-    }`,
+    `plugin ${type} is not installed: no such executable file in ${where}${hint}`,
   );
 }
 
