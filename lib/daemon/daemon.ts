@@ -292,7 +292,7 @@ export async function startDaemon(
   stack.defer(() => server.shutdown());
   const spoolWorker = stack.use(startSpoolWorker(parts));
   observed.pendingTeardowns = () => spoolWorker.pending();
-  stack.use(await observeByMetrics(observed));
+  stack.use(await observeByMetrics(observed, log));
   stack.use(reconcileInBackground(parts, observed));
   await keepConfiguration(observed, { stack, log });
   log.verbose("Serving", { socket: server.path });

@@ -6,11 +6,15 @@
  * What is counted where is the business of the parts that are counted; here
  * are the names, and the page. Loaded only when metrics are served.
  *
+ * The number of open descriptors is not here: it is known to /proc alone, and
+ * Deno lets nobody read there who has not every permission there is.
+ *
  * Needs net of the metrics address.
  */
 import process from "node:process";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PluginEvent } from "../cni/list.ts";
+import type { Command } from "../cni/version.ts";
 import type { RequestEvent } from "../kube/api.ts";
 import type { LaneGauge, LaneName } from "./limits.ts";
 import type { RecordSummary } from "./records.ts";
@@ -36,6 +40,8 @@ export interface MetricSources {
   readonly pendingTeardowns: () => number;
   /** Records that cannot be read. */
   readonly damagedRecords: () => number;
+  /** Records that were put aside since the start, because they could not be read. */
+  readonly quarantinedRecords: () => number;
   /** Pods found at the start that run without networks they asked for. */
   readonly barePods: () => number;
   /** The caches of the API server. */
@@ -94,6 +100,9 @@ const SECONDS_BUCKETS = [
 
 const OK = 200;
 
+/** What a rate is taken of is there before the first of it. */
+const COMMANDS: readonly Command[] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
+
 /** What clients send; a method is a word of their choice. */
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST"]);
 
@@ -141,6 +150,8 @@ function createInstruments(): Instruments {
         registers,
         collect(): void {
           this.reset();
+          // Without labels there is a zero from the start; what is not known is not zero.
+          if (labels.length === 0) this.remove();
           collect(this);
         },
       });
@@ -175,7 +186,19 @@ function countAttachments(
   return [...counts.values()];
 }
 
-function registerNode({ gauge }: Instruments, sources: MetricSources): void {
+function registerNode(
+  { gauge, registry }: Instruments,
+  sources: MetricSources,
+): void {
+  new Counter({
+    name: "multus_quarantined_records_total",
+    help: "Attachment records put aside because they cannot be read",
+    registers: [registry],
+    collect(): void {
+      this.reset();
+      this.inc(sources.quarantinedRecords());
+    },
+  });
   const lanes = { labels: ["lane"] as const };
   gauge("multus_operations_in_flight", "Requests that run now", {
     ...lanes,
@@ -302,103 +325,131 @@ function registerProcess(
   );
 }
 
+interface RequestInstruments {
+  readonly requests: Counter<"handler" | "code" | "method">;
+  readonly duration: Histogram<"command">;
+  readonly overhead: Histogram<"command">;
+  readonly wait: Histogram<"lane">;
+  readonly exceeded: Counter<"command">;
+  readonly executions: Counter<"plugin" | "command" | "result">;
+  readonly pluginSeconds: Histogram<"plugin" | "command">;
+}
+
+/** What is counted of requests and of the plugins that they run. */
+function registerRequests(
+  { counter, histogram }: Instruments,
+): RequestInstruments {
+  return {
+    requests: counter("multus_server_request_total", "Requests answered", [
+      "handler",
+      "code",
+      "method",
+    ]),
+    duration: histogram(
+      "multus_operation_duration_seconds",
+      "Time from request to answer",
+      ["command"],
+    ),
+    overhead: histogram(
+      "multus_operation_overhead_seconds",
+      "The same without plugins and queue",
+      ["command"],
+    ),
+    wait: histogram(
+      "multus_queue_wait_seconds",
+      "Time until a request had its turn",
+      ["lane"],
+    ),
+    exceeded: counter(
+      "multus_deadline_exceeded_total",
+      "Operations that ran out of time",
+      ["command"],
+    ),
+    executions: counter("multus_cni_plugin_execution_total", "Plugins run", [
+      "plugin",
+      "command",
+      "result",
+    ]),
+    pluginSeconds: histogram(
+      "multus_cni_plugin_execution_duration_seconds",
+      "Time that a plugin took",
+      ["plugin", "command"],
+    ),
+  };
+}
+
+interface ApiInstruments {
+  readonly api: Counter<"verb" | "resource" | "code">;
+  readonly apiSeconds: Histogram<"verb" | "resource">;
+}
+
+/** What is counted of requests to the API server. */
+function registerApi({ counter, histogram }: Instruments): ApiInstruments {
+  return {
+    api: counter(
+      "multus_api_requests_total",
+      "Requests to the API server; code 0 is no answer",
+      ["verb", "resource", "code"],
+    ),
+    apiSeconds: histogram(
+      "multus_api_request_duration_seconds",
+      "Time until the API server answered",
+      ["verb", "resource"],
+    ),
+  };
+}
+
+/** Registers when GC was last done; the function that says: now. */
+function registerGc({ gauge }: Instruments): () => void {
+  let doneMs: number | undefined;
+  gauge(
+    "multus_last_gc_timestamp_seconds",
+    "When GC was last done, since this start",
+    {
+      labels: [],
+      collect: (g) => {
+        if (doneMs !== undefined) g.set(doneMs / 1000);
+      },
+    },
+  );
+  return () => {
+    doneMs = Date.now();
+  };
+}
+
 /** Makes the metrics, with everything that can be known before anything has happened. */
 export function createMetrics(
   sources: MetricSources,
   build: BuildInfo,
 ): Metrics {
   const instruments = createInstruments();
-  const { counter, histogram } = instruments;
   registerNode(instruments, sources);
   registerCluster(instruments, sources);
   registerProcess(instruments, build);
-  const requests = counter("multus_server_request_total", "Requests answered", [
-    "handler",
-    "code",
-    "method",
-  ]);
-  const duration = histogram(
-    "multus_operation_duration_seconds",
-    "Time from request to answer",
-    ["command"],
+  const { executions, pluginSeconds, wait, ...of } = registerRequests(
+    instruments,
   );
-  const overhead = histogram(
-    "multus_operation_overhead_seconds",
-    "The same without plugins and queue",
-    ["command"],
-  );
-  const exceeded = counter(
-    "multus_deadline_exceeded_total",
-    "Operations that ran out of time",
-    ["command"],
-  );
-  const executions = counter(
-    "multus_cni_plugin_execution_total",
-    "Plugins run",
-    ["plugin", "command", "result"],
-  );
-  const pluginSeconds = histogram(
-    "multus_cni_plugin_execution_duration_seconds",
-    "Time that a plugin took",
-    [
-      "plugin",
-      "command",
-    ],
-  );
-  const wait = histogram(
-    "multus_queue_wait_seconds",
-    "Time until a request had its turn",
-    ["lane"],
-  );
-  const api = counter(
-    "multus_api_requests_total",
-    "Requests to the API server; code 0 is no answer",
-    [
-      "verb",
-      "resource",
-      "code",
-    ],
-  );
-  const apiSeconds = histogram(
-    "multus_api_request_duration_seconds",
-    "Time until the API server answered",
-    [
-      "verb",
-      "resource",
-    ],
-  );
-  const gc = new Gauge({
-    name: "multus_last_gc_timestamp_seconds",
-    help: "When GC was last done",
-    registers: [instruments.registry],
-  });
+  const { api, apiSeconds } = registerApi(instruments);
+  const gcDone = registerGc(instruments);
+  for (const command of COMMANDS) of.exceeded.inc({ command }, 0);
   const pluginName = createBound(PLUGIN_NAMES_MAX);
   return {
-    served(
-      { handler, method, code, command, durationMs, tally, isLate },
-    ): void {
-      requests.inc({
-        handler,
-        method: METHODS.has(method) ? method : OTHER,
-        code,
-      });
+    served(served): void {
+      const { handler, code, command, durationMs, tally, isLate } = served;
+      const method = METHODS.has(served.method) ? served.method : OTHER;
+      of.requests.inc({ handler, method, code });
       if (command === undefined) return;
-      if (command === "GC" && code === OK) gc.setToCurrentTime();
+      if (command === "GC" && code === OK) gcDone();
       const { pluginMs = 0, waitMs = 0 } = tally ?? {};
-      duration.observe({ command }, durationMs / 1000);
-      overhead.observe(
-        { command },
-        Math.max(0, durationMs - pluginMs - waitMs) / 1000,
-      );
-      if (isLate) exceeded.inc({ command });
+      const ownMs = Math.max(0, durationMs - pluginMs - waitMs);
+      of.duration.observe({ command }, durationMs / 1000);
+      of.overhead.observe({ command }, ownMs / 1000);
+      if (isLate) of.exceeded.inc({ command });
     },
     plugin({ type, command, durationMs, error }): void {
       const plugin = pluginName(type);
-      executions.inc({
-        plugin,
-        command,
-        result: error === undefined ? "success" : "failure",
-      });
+      const result = error === undefined ? "success" : "failure";
+      executions.inc({ plugin, command, result });
       pluginSeconds.observe({ plugin, command }, durationMs / 1000);
     },
     waited: (lane, waitMs) => wait.observe({ lane }, waitMs / 1000),
@@ -410,19 +461,25 @@ export function createMetrics(
   };
 }
 
-/** Serves the page at `/metrics`; port 0 is any free one. */
+/** A scrape takes milliseconds; whoever holds a connection longer than this does not keep the daemon from its end. */
+const CLOSE_MS = 500;
+
+/**
+ * Serves the page at `/metrics`; port 0 is any free one.
+ *
+ * @throws what Deno says about the address
+ */
 export function serveMetrics(
   metrics: Metrics,
   address: { readonly hostname: string; readonly port: number },
 ): { readonly port: number } & AsyncDisposable {
+  const closing = new AbortController();
   const server = Deno.serve(
-    { ...address, onListen: () => {} },
+    { ...address, signal: closing.signal, onListen: () => {} },
     async (request) => {
       const { pathname } = new URL(request.url);
       if (pathname !== "/metrics") {
-        return new Response("Not found\n", {
-          status: 404,
-        });
+        return new Response("Not found\n", { status: 404 });
       }
       const headers = {
         "content-type": "text/plain; version=0.0.4; charset=utf-8",
@@ -432,6 +489,10 @@ export function serveMetrics(
   );
   return {
     port: server.addr.port,
-    [Symbol.asyncDispose]: () => server.shutdown(),
+    async [Symbol.asyncDispose](): Promise<void> {
+      const timer = setTimeout(() => closing.abort(), CLOSE_MS);
+      await server.shutdown();
+      clearTimeout(timer);
+    },
   };
 }

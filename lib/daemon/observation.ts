@@ -2,6 +2,7 @@
  * The daemon seen from outside: its readiness, the status that `multusctl`
  * shows, and what its metrics are taken from. It looks; it changes nothing.
  */
+import type { Log } from "../log.ts";
 import { PROGRAM_VERSION } from "../wire/program_version.ts";
 import type { AutoConfig, AutoConfigState } from "./auto_config.ts";
 import type { ClusterLinks } from "./cluster_link.ts";
@@ -132,6 +133,7 @@ export function metricSourcesOf(observed: Observed): MetricSources {
     records: () => observed.records.summaries(),
     pendingTeardowns: () => observed.pendingTeardowns(),
     damagedRecords: () => observed.records.damaged().size,
+    quarantinedRecords: () => observed.records.quarantined(),
     barePods: () => observed.reconciled?.bare ?? 0,
     api: () => agesOf(observed),
     configuration: () => {
@@ -146,15 +148,38 @@ export function metricSourcesOf(observed: Observed): MetricSources {
   };
 }
 
-/** Starts to serve metrics, where the configuration asks for it; the library is loaded only then. */
+/**
+ * Starts to serve metrics, where the configuration asks for it; the library is loaded only then. Pods get
+ * their networks also where metrics cannot be served: that is told, and nothing is counted.
+ */
 export async function observeByMetrics(
   observed: Observed,
+  log: Log,
 ): Promise<AsyncDisposable | undefined> {
   const { metricsPort: port, metricsBindAddress: hostname } = observed.conf;
   if (port === undefined) return undefined;
   const { createMetrics, serveMetrics } = await import("./metrics.ts");
-  observed.metrics = createMetrics(metricSourcesOf(observed), {
+  const metrics = createMetrics(metricSourcesOf(observed), {
     version: PROGRAM_VERSION,
   });
-  return serveMetrics(observed.metrics, { hostname, port });
+  try {
+    const server = serveMetrics(metrics, { hostname, port });
+    log.verbose("Serving metrics", { address: hostname, port: server.port });
+    observed.metrics = metrics;
+    return server;
+  } catch (error) {
+    log.error(whyNoMetrics(error, `${hostname}:${port}`));
+    return undefined;
+  }
+}
+
+function whyNoMetrics(error: unknown, address: string): string {
+  const start = `Cannot serve metrics on ${address}`;
+  if (error instanceof Deno.errors.AddrInUse) {
+    return `${start}: another program has this port; choose another metricsPort`;
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    return `${start}: the executable was built without this address; build it with "metrics": "${address}" in its profile`;
+  }
+  return `${start}: ${error instanceof Error ? error.message : String(error)}`;
 }
