@@ -28,6 +28,9 @@ const WAIT_MS = 60_000;
 /** How often is looked whether the daemon is ready: a part of the start that is measured. */
 const LOOK_MS = 1;
 
+/** What programs print: in memory, or the file system would be measured as well. */
+export const OUT_DIR = "/run/multus-bench";
+
 /** The calls that are measured. */
 export type BenchCommand = "ADD" | "DEL" | "CHECK";
 
@@ -55,7 +58,7 @@ export function containerFor(pod: string, netns?: string): Container {
 async function mountServiceAccount(
   account: { token: string; caPem: string },
 ): Promise<void> {
-  await run("mount", "-t", "tmpfs", "-o", "size=16m", "run", "/run");
+  await run("mount", "-t", "tmpfs", "-o", "size=64m", "run", "/run");
   await Deno.mkdir("/run/netns");
   await Deno.mkdir(SERVICE_ACCOUNT_DIR, { recursive: true });
   await Deno.writeTextFile(`${SERVICE_ACCOUNT_DIR}/token`, account.token);
@@ -164,7 +167,7 @@ export class BenchNode implements AsyncDisposable {
       say: () => {},
     });
     const node = new BenchNode({ dir, profile, api: parts.api, port });
-    await Deno.mkdir(join(dir, "out"));
+    await Deno.mkdir(OUT_DIR);
     await Deno.writeTextFile(node.confFile, node.shimConf());
     return node;
   }
@@ -294,7 +297,7 @@ export class BenchNode implements AsyncDisposable {
       command: [join(this.profile.programDir, "multus-shim")],
       env: this.cniEnv(command, container),
       stdin: this.confFile,
-      stdout: join(this.dir, "out", `${command}-${container.id}`),
+      stdout: `${OUT_DIR}/${command}-${container.id}`,
     };
   }
 

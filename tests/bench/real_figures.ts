@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { findPluginDir } from "../prerequisites.ts";
 import { overFloor } from "./figure.ts";
-import { type Container, containerFor, run } from "./node.ts";
+import { type Container, containerFor, OUT_DIR, run } from "./node.ts";
 import { networkObject } from "./objects.ts";
 import { summarize } from "./statistics.ts";
 import type { Job } from "./stopwatch.ts";
@@ -82,7 +82,7 @@ function byHand(
     command: [join(pluginDir, String(conf.type))],
     env: { ...node.cniEnv(command, container), CNI_IFNAME: ifname },
     stdin: confFile(node.dir, conf),
-    stdout: join(node.dir, "out", `${ifname}-by-hand`),
+    stdout: `${OUT_DIR}/${ifname}-by-hand`,
   }));
 }
 

@@ -51,8 +51,14 @@ export function createStopwatch(program: string): Stopwatch {
       if (status !== 0) throw await toJobError(jobs[index], status);
       timings.push({ wallMs: wall / 1000, cpuMs: cpu / 1000 });
     }
+    await removeOutputs(jobs);
     return { timings, wallMs };
   };
+}
+
+async function removeOutputs(jobs: readonly Job[]): Promise<void> {
+  const outputs = new Set(jobs.flatMap(({ stdout }) => stdout ?? []));
+  for (const output of outputs) await Deno.remove(output);
 }
 
 async function toJobError(
