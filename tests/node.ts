@@ -15,7 +15,11 @@ import { parseProfile } from "../lib/cli/profile.ts";
 import type { Executable, Profile } from "../lib/grants.ts";
 import { ask } from "../lib/wire/ask.ts";
 import { socketPathIn } from "../lib/wire/places.ts";
-import { type ApiServer, startApiServer } from "./api_server/server.ts";
+import {
+  type ApiServer,
+  type ApiServerOptions,
+  startApiServer,
+} from "./api_server/server.ts";
 import { auditDir, auditEnv, collect } from "./audit.ts";
 import { INSIDE } from "./isolation.ts";
 import { findPluginDir } from "./prerequisites.ts";
@@ -26,7 +30,7 @@ export const BUNDLES = "MULTUS_TEST_BUNDLES";
 /** How long a daemon may take until it is ready; a busy machine with two cores needs a second or two. */
 const READY_WAIT_MS = 30_000;
 
-/** How a node is to be. */
+/** How a node is to be. "$NODE" in profile and configuration stands for the node's directory. */
 export interface NodeOptions {
   /** Members of the daemon's configuration, over those of the test node. */
   readonly daemonConf?: Readonly<Record<string, unknown>>;
@@ -38,6 +42,8 @@ export interface NodeOptions {
   readonly isAudited?: boolean;
   /** Manifests that the API server begins with. */
   readonly objects?: readonly unknown[];
+  /** How else the API server is to be. */
+  readonly api?: Pick<ApiServerOptions, "signsRequests" | "takesTokenless">;
 }
 
 /** What a CNI call came to. */
@@ -65,6 +71,13 @@ export interface Ran {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** What a run of multusctl came to. */
+export interface CtlOutcome extends Ran {
+  /** The JSON on stdout; `undefined` when there is none. */
+  // deno-lint-ignore no-explicit-any -- a document of any shape, looked at by assertions
+  readonly json: any;
 }
 
 /** Whether this process runs on a node of its own. */
@@ -142,6 +155,20 @@ async function makeDirs(profile: Profile, binDir: string): Promise<void> {
   for (const dir of dirs) await Deno.mkdir(dir, { recursive: true });
 }
 
+/** The program `ip`, where distributions put it. */
+async function findIp(): Promise<string> {
+  for (const path of ["/usr/sbin/ip", "/sbin/ip"]) {
+    const found = await Deno.stat(path).catch(() => undefined);
+    if (found?.isFile) return path;
+  }
+  return "/usr/bin/ip";
+}
+
+/** JSON with the node's directory put in. */
+function textIn(dir: string, value: unknown): string {
+  return JSON.stringify(value, null, 2).replaceAll("$NODE", dir);
+}
+
 /** The profile of a node that lies below `dir`. */
 async function profileIn(
   dir: string,
@@ -167,11 +194,14 @@ async function profileIn(
     podResourcesSocket: join(dir, "kubelet.sock"),
     deviceCheckpoint: join(dir, "kubelet_internal_checkpoint"),
     deviceInfoDir: join(dir, "devinfo"),
+    ipamDataDir: join(dir, "ipam"),
+    ipProgram: await findIp(),
+    manifestDirs: [join(dir, "manifests")],
     deno: Deno.execPath(),
     hostDeno: Deno.execPath(),
     programDir: join(dir, "programs"),
   };
-  return parseProfile(JSON.stringify(options.profile ?? {}), base);
+  return parseProfile(textIn(dir, options.profile ?? {}), base);
 }
 
 /** A node with an API server and programs, and at most one daemon. */
@@ -216,7 +246,10 @@ export class TestNode implements AsyncDisposable {
   /** Makes the node; the daemon is started with {@link startDaemon}. */
   static async create(options: NodeOptions = {}): Promise<TestNode> {
     const dir = await Deno.makeTempDir({ prefix: "multus-node-" });
-    const api = await startApiServer({ objects: options.objects ?? [] });
+    const api = await startApiServer({
+      ...options.api,
+      objects: options.objects ?? [],
+    });
     const profile = await profileIn(dir, api, options);
     const { isAudited = true } = options;
     const node = new TestNode({ dir, api, profile, isAudited });
@@ -257,7 +290,7 @@ export class TestNode implements AsyncDisposable {
     };
     await Deno.writeTextFile(
       this.profile.daemonConfig,
-      JSON.stringify(conf, null, 2),
+      textIn(this.dir, conf),
     );
   }
 
@@ -278,10 +311,15 @@ export class TestNode implements AsyncDisposable {
 
   /** Starts the daemon with its real grants and waits until it is ready. */
   async startDaemon(
-    options: { env?: Record<string, string>; waitReady?: boolean } = {},
+    options: {
+      env?: Record<string, string>;
+      /** Flags besides that of the configuration. */
+      args?: readonly string[];
+      waitReady?: boolean;
+    } = {},
   ): Promise<void> {
     const child = new Deno.Command(this.program("multus-daemon"), {
-      args: ["--config", this.profile.daemonConfig],
+      args: ["--config", this.profile.daemonConfig, ...options.args ?? []],
       env: {
         MULTUS_NODE_NAME: this.nodeName,
         ...this.auditEnv("multus-daemon"),
@@ -400,6 +438,23 @@ export class TestNode implements AsyncDisposable {
         `IgnoreUnknown=1;K8S_POD_NAMESPACE=${sandbox.namespace};K8S_POD_NAME=${sandbox.name};` +
         `K8S_POD_INFRA_CONTAINER_ID=${sandbox.containerId};K8S_POD_UID=${sandbox.uid}`,
     };
+  }
+
+  /** Runs multusctl with exactly its grants. */
+  async ctl(
+    args: readonly string[],
+    options: { stdin?: string; env?: Readonly<Record<string, string>> } = {},
+  ): Promise<CtlOutcome> {
+    const ran = await runProgram([this.program("multusctl"), ...args], {
+      ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
+      env: {
+        MULTUS_NODE_NAME: this.nodeName,
+        ...this.auditEnv("multusctl"),
+        ...options.env,
+      },
+      clearEnv: true,
+    });
+    return { ...ran, json: parseJson(ran.stdout) };
   }
 
   /** Has a program write down the permissions that it asks for, when this run collects them. */
