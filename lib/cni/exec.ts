@@ -65,7 +65,7 @@ export class PluginBusyError extends CniError {
 
 /** What an Exec may be told. */
 export interface DirectExecOptions {
-  /** The program `delegate-exec`, run as `delegate-exec end PID`; without it only the plugin itself can be ended, not what it forked, but it is started faster. */
+  /** The program `delegate-exec`, run as `delegate-exec end PID`; without it only the plugin itself can be ended, not what it forked. */
   readonly endDelegate?: string;
   /** How much it may print, in bytes. */
   readonly stdoutBytesMax?: number;
@@ -87,11 +87,7 @@ export function createDirectExec(options: DirectExecOptions): Exec {
       await assertGranted(path);
       return path;
     },
-    run: (call) =>
-      runPlugin(call, {
-        ...options,
-        detached: options.endDelegate !== undefined,
-      }),
+    run: (call) => runPlugin(call, options),
   };
 }
 
@@ -151,7 +147,6 @@ export async function runPlugin(
   call: PluginCall & { readonly args?: readonly string[] },
   options: DirectExecOptions & {
     readonly plugin?: string;
-    readonly detached?: boolean;
   },
 ): Promise<PluginOutcome> {
   const plugin = options.plugin ?? call.path;

@@ -1,6 +1,7 @@
 /** The script `delegate-exec`, attacked from the place of a daemon that somebody else has taken over. */
 import assert from "node:assert/strict";
 import { createHostRoot, type HostRoot } from "../../tests/host_root.ts";
+import { processesGone } from "../../tests/process_group.ts";
 
 const PLUGIN = "/opt/cni/bin/good";
 
@@ -247,9 +248,13 @@ Deno.test("delegate-exec refuses the same with a hostile environment", async () 
   assert.ok(!(await hasRun(host)));
 });
 
-Deno.test("delegate-exec ends only groups of its caller's", async (t) => {
+Deno.test("delegate-exec ends only children of its caller's", async (t) => {
   await using host = await createHostRoot();
-  const bystander = new Deno.Command("/bin/sleep", { args: ["1000"] }).spawn();
+  const parent = new Deno.Command("/bin/sh", {
+    args: ["-c", "sleep 1000 & echo $!; setsid sleep 1000 & echo $!; wait"],
+    stdout: "piped",
+  }).spawn();
+  const [grandchild = "", leader = ""] = await readLines(parent.stdout, 2);
   const cases = [
     "",
     "0",
@@ -263,7 +268,8 @@ Deno.test("delegate-exec ends only groups of its caller's", async (t) => {
     " 5",
     "5\n",
     String(Deno.pid),
-    String(bystander.pid),
+    grandchild,
+    leader,
   ];
   for (const pid of cases) {
     await t.step(JSON.stringify(pid), async () => {
@@ -271,60 +277,83 @@ Deno.test("delegate-exec ends only groups of its caller's", async (t) => {
       assert.equal(code, 1);
       assert.match(
         stderr,
-        /^delegate-exec: not a (?:process number|group of the caller)/,
+        /^delegate-exec: not a (?:process number|child of the caller)/,
       );
     });
   }
   await t.step("nor with a parent told by the environment", async () => {
-    const { code } = await run(host, ["end", String(bystander.pid)], {
-      env: { PPID: String(Deno.pid) },
+    const { code } = await run(host, ["end", grandchild], {
+      env: { PPID: String(parent.pid) },
     });
     assert.equal(code, 1);
   });
-  await t.step("nor one that a child of the caller's has made", async () => {
-    const parent = new Deno.Command("/bin/sh", {
-      args: ["-c", "setsid sleep 1000 & echo $!; wait"],
-      stdout: "piped",
-    }).spawn();
-    const reader = parent.stdout.getReader();
-    const pid = new TextDecoder().decode((await reader.read()).value).trim();
-    const { code, stderr } = await run(host, ["end", pid]);
-    assert.deepEqual([code, stderr], [
-      1,
-      `delegate-exec: not a group of the caller: ${pid}\n`,
-    ]);
-    Deno.kill(Number(pid), "SIGKILL");
-    await reader.cancel();
-    await parent.status;
+  for (const pid of [grandchild, leader]) Deno.kill(Number(pid), "SIGKILL"); // They live until here: kill throws for one that has ended.
+  await parent.status;
+});
+
+/** The first lines of a child's output, which goes on. */
+async function readLines(
+  output: ReadableStream<Uint8Array>,
+  count: number,
+): Promise<string[]> {
+  const decoder = new TextDecoder();
+  const reader = output.getReader();
+  let text = "";
+  while (text.split("\n").length <= count) {
+    const { value } = await reader.read();
+    if (value === undefined) break;
+    text += decoder.decode(value, { stream: true });
+  }
+  await reader.cancel();
+  return text.split("\n").slice(0, count);
+}
+
+Deno.test("delegate-exec ends a child of the caller's with all that descends from it", async () => {
+  await using host = await createHostRoot();
+  const script = `${host.path}/tree`;
+  const stay = "trap '' TERM; while :; do sleep 1000 & wait $!; done";
+  await Deno.writeTextFile(
+    script,
+    `#!/bin/sh\n(${stay}) & (( ${stay}) & echo up; ${stay}) & ${stay}\n`,
+    { mode: 0o755 },
+  );
+  const child = new Deno.Command(script, { stdout: "piped" }).spawn();
+  assert.deepEqual(await readLines(child.stdout, 1), ["up"]);
+  const { code } = await new Deno.Command(host.delegateExec, {
+    args: ["end", String(child.pid)],
+  }).output();
+  assert.equal(code, 0);
+  assert.equal((await child.status).signal, "SIGKILL");
+  await processesGone(script);
+});
+
+for (const detached of [true, false]) {
+  const kind = detached ? "leads a group" : "is in the caller's group";
+  Deno.test(`delegate-exec ends a child that ${kind} and has a name made to mislead`, async () => {
+    await using host = await createHostRoot();
+    const path = `${host.path}/a) S 1 1 (`;
+    await Deno.copyFile("/bin/sleep", path);
+    await Deno.chmod(path, 0o755);
+    const child = new Deno.Command(path, { args: ["1000"], detached })
+      .spawn();
+    const { code } = await new Deno.Command(host.delegateExec, {
+      args: ["end", String(child.pid)],
+    }).output();
+    assert.equal(code, 0);
+    assert.equal((await child.status).signal, "SIGKILL");
   });
-  bystander.kill("SIGKILL"); // It lives until here: kill throws for one that has ended.
-  await bystander.status;
-});
 
-Deno.test("delegate-exec ends a group whose leader has a name made to mislead", async () => {
-  await using host = await createHostRoot();
-  const path = `${host.path}/a) S 1 1 (`;
-  await Deno.copyFile("/bin/sleep", path);
-  await Deno.chmod(path, 0o755);
-  const child = new Deno.Command(path, { args: ["1000"], detached: true })
-    .spawn();
-  const { code } = await new Deno.Command(host.delegateExec, {
-    args: ["end", String(child.pid)],
-  }).output();
-  assert.equal(code, 0);
-  assert.equal((await child.status).signal, "SIGKILL");
-});
-
-Deno.test("delegate-exec ends a group whose leader has a line end in its name", async () => {
-  await using host = await createHostRoot();
-  const path = `${host.path}/a\n1 1`;
-  await Deno.copyFile("/bin/sleep", path);
-  await Deno.chmod(path, 0o755);
-  const child = new Deno.Command(path, { args: ["1000"], detached: true })
-    .spawn();
-  const { code } = await new Deno.Command(host.delegateExec, {
-    args: ["end", String(child.pid)],
-  }).output();
-  assert.equal(code, 0);
-  assert.equal((await child.status).signal, "SIGKILL");
-});
+  Deno.test(`delegate-exec ends a child that ${kind} and has a line end in its name`, async () => {
+    await using host = await createHostRoot();
+    const path = `${host.path}/a\n1 1`;
+    await Deno.copyFile("/bin/sleep", path);
+    await Deno.chmod(path, 0o755);
+    const child = new Deno.Command(path, { args: ["1000"], detached })
+      .spawn();
+    const { code } = await new Deno.Command(host.delegateExec, {
+      args: ["end", String(child.pid)],
+    }).output();
+    assert.equal(code, 0);
+    assert.equal((await child.status).signal, "SIGKILL");
+  });
+}
