@@ -27,6 +27,7 @@ import {
   isSupportedVersion,
   LATEST_VERSION,
 } from "./lib/cni/version.ts";
+import { createTracer, type Span } from "./lib/tracing.ts";
 import { type Answer, decodeResult } from "./lib/wire/answer.ts";
 import {
   ConnectionCutError,
@@ -117,18 +118,37 @@ export async function run(world: World): Promise<number> {
   const text = optionText(world.args[0]);
   if (text !== undefined) return print(world.stdout, text);
   let cniVersion = LATEST_VERSION;
+  const span = goOnWithTrace(world);
   try {
     if (world.env("CNI_COMMAND") === undefined) hintAtTerminal(world);
-    const call = readCall(world, (version) => cniVersion = version);
+    const traced = span === undefined ? world : within(span, world);
+    const call = readCall(traced, (version) => cniVersion = version);
     print(world.stdout, await answer(call));
+    span?.end();
     return 0;
   } catch (error) {
+    span?.end(error);
     print(
       world.stdout,
       `${JSON.stringify(toErrorDocument(error, cniVersion))}\n`,
     );
     return 1;
   }
+}
+
+/** The shim's part of a trace that the runtime began. Asking whether to trace takes 2 ms, so without a trace nobody asks. */
+function goOnWithTrace({ env }: World): Span | undefined {
+  const traceparent = env("TRACEPARENT");
+  if (traceparent === undefined) return undefined;
+  const name = `multus-shim ${env("CNI_COMMAND") ?? ""}`;
+  return createTracer()?.start(name, { traceparent });
+}
+
+/** The world in which the daemon goes on with the shim's span. */
+function within({ traceparent }: Span, world: World): World {
+  const env: World["env"] = (name) =>
+    name === "TRACEPARENT" ? traceparent : world.env(name);
+  return { ...world, env };
 }
 
 function optionText(option: string | undefined): string | undefined {

@@ -58,7 +58,8 @@ import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
 import { startSpoolWorker } from "./spool_worker.ts";
-import { createTracer, withSpans } from "./tracing.ts";
+import { createTracer } from "../tracing.ts";
+import { withSpans } from "./plugin_spans.ts";
 import { spoolDirIn } from "../wire/places.ts";
 
 /** What the daemon needs of its process. */

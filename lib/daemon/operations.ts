@@ -26,6 +26,7 @@ import type { Pod } from "../kube/objects.ts";
 import type { Log } from "../log.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
 import { selectDelegates } from "../selection/select_delegates.ts";
+import { whileAsking } from "./asking.ts";
 import {
   assertInstalled,
   attachAll,
@@ -55,7 +56,7 @@ import {
 } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
 import type { Spool } from "./spool.ts";
-import { inSpan } from "./tracing.ts";
+import { inSpan } from "../tracing.ts";
 
 /** What the operations work with. */
 export interface OperationParts {
@@ -281,11 +282,12 @@ async function findPod(
 ): Promise<Pod> {
   const { namespace, name, uid } = identity;
   if (link === undefined) return { namespace, name, uid, annotations: {} };
-  return await link.cluster.getPod(
+  const found = link.cluster.getPod(
     namespace,
     name,
     uid === "" ? { signal } : { uid, signal },
   );
+  return await whileAsking(`pod ${namespace}/${name}`, found, signal);
 }
 
 async function selectFor(

@@ -34,7 +34,7 @@ import {
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
 } from "../wire/request.ts";
-import type { Span, Tracer } from "./tracing.ts";
+import type { Span, Tracer } from "../tracing.ts";
 
 /** One call of the runtime or of a hot-plug controller, as a value. */
 export interface Call {

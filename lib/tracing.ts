@@ -3,17 +3,17 @@
  * the daemon's environment (and `OTEL_EXPORTER_OTLP_ENDPOINT` for where they
  * go) each request is one trace: its time in the queue, the look-up of the pod
  * and of its networks, each plugin. A trace that the runtime began
- * (`TRACEPARENT`) is gone on with, and each plugin is handed the place of its
- * own run in it. Without `OTEL_DENO` there is no tracer, and nothing is paid.
+ * (`TRACEPARENT`) is gone on with, by the shim too, and each plugin is handed
+ * the place of its own run in it. Without `OTEL_DENO` there is no tracer, and
+ * nothing is paid. A compiled program traces when it was compiled with
+ * `OTEL_DENO`: Deno bakes that in.
  *
  * The exporter is in the runtime, below the permissions: it reads its variables
  * and reaches its collector without a grant, so nothing is granted for it.
  *
  * W3C Trace Context, section 3.2 "Traceparent Header".
  */
-import { basename } from "node:path";
-import type { Exec, PluginCall } from "../cni/exec.ts";
-import { PROGRAM_VERSION } from "../wire/program_version.ts";
+import { PROGRAM_VERSION } from "./wire/program_version.ts";
 
 /** What a span says of itself, by names of OpenTelemetry or our own. */
 export type SpanAttributes = Readonly<Record<string, string | number>>;
@@ -175,32 +175,4 @@ export async function inSpan<T>(
     span.end(error);
     throw error;
   }
-}
-
-/** An Exec whose plugins each run in a span of their own, and are told of it by `TRACEPARENT`. */
-export function withSpans(exec: Exec, parent: Span): Exec {
-  return {
-    findInPath: (type, dirs) => exec.findInPath(type, dirs),
-    async run(call): ReturnType<Exec["run"]> {
-      const span = parent.child(nameOf(call), {
-        "cni.command": call.env.CNI_COMMAND ?? "",
-        "cni.ifname": call.env.CNI_IFNAME ?? "",
-      });
-      const env = { ...call.env, TRACEPARENT: span.traceparent };
-      try {
-        const outcome = await exec.run({ ...call, env });
-        span.end(
-          outcome.code === 0 ? undefined : `exit status ${outcome.code}`,
-        );
-        return outcome;
-      } catch (error) {
-        span.end(error);
-        throw error;
-      }
-    },
-  };
-}
-
-function nameOf({ env, path }: PluginCall): string {
-  return `${env.CNI_COMMAND} ${basename(path)}`;
 }
