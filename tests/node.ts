@@ -30,6 +30,9 @@ export const BUNDLES = "MULTUS_TEST_BUNDLES";
 /** How long a daemon may take until it is ready; a busy machine with two cores needs a second or two. */
 const READY_WAIT_MS = 30_000;
 
+/** A daemon that serves answers at once. */
+const ASK_WAIT_MS = 1_000;
+
 /** How a node is to be. "$NODE" in profile and configuration stands for the node's directory. */
 export interface NodeOptions {
   /** Members of the daemon's configuration, over those of the test node. */
@@ -343,15 +346,18 @@ export class TestNode implements AsyncDisposable {
 
   /** Waits until the daemon says that it is ready. */
   async waitReady(): Promise<void> {
-    const signal = AbortSignal.timeout(READY_WAIT_MS);
+    const end = performance.now() + READY_WAIT_MS;
     const socketPath = socketPathIn(this.profile.socketDir);
+    const question = { socketPath, route: "/readyz", method: "GET" } as const;
+    let hasEnded = false;
+    this.#daemon?.status.then(() => hasEnded = true);
     for (;;) {
-      const ready = await ask({ socketPath, route: "/readyz", method: "GET" }, {
-        signal,
-      })
+      // Each for itself: a socket left behind may take a connection and never answer.
+      const signal = AbortSignal.timeout(ASK_WAIT_MS);
+      const ready = await ask(question, { signal })
         .then((answer) => answer.status === 200, () => false);
       if (ready) return;
-      if (signal.aborted) {
+      if (hasEnded || performance.now() > end) {
         throw new Deno.errors.TimedOut(
           `The daemon did not become ready:\n${this.#daemonLog}`,
         );
