@@ -27,6 +27,7 @@ import type {
   SelectionPolicy,
   SelectionSources,
 } from "../selection/select_delegates.ts";
+import { whileAsking } from "./asking.ts";
 import type { ClusterLink } from "./cluster_link.ts";
 import { assertDefaultNetwork, type MultusConf } from "./configuration.ts";
 
@@ -51,7 +52,9 @@ export function createNetworkSources(
     ...createConfSources(conf.confDir),
     attachment: async (namespace, name) => {
       try {
-        return await link?.cluster.getAttachment(namespace, name, { signal });
+        if (link === undefined) return undefined;
+        const found = link.cluster.getAttachment(namespace, name, { signal });
+        return await whileAsking(`network ${namespace}/${name}`, found, signal);
       } catch (error) {
         if (error instanceof AttachmentNotFoundError) return undefined;
         throw error;
