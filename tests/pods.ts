@@ -25,6 +25,8 @@ export interface PodOptions {
   /** The networks annotation: its text, or what it is as JSON. */
   readonly networks?: string | readonly unknown[];
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Another node than this one: then the daemon's cache does not know the pod. */
+  readonly nodeName?: string;
 }
 
 /** Tells the API server of a pod on the node, and makes its sandbox. */
@@ -41,15 +43,16 @@ export async function createPod(
 export function putPod(
   node: TestNode,
   name: string,
-  { namespace = "default", networks, annotations = {} }: PodOptions = {},
+  options: PodOptions = {},
 ): void {
+  const { namespace = "default", networks, annotations = {} } = options;
   const asked = typeof networks === "string" || networks === undefined
     ? networks
     : JSON.stringify(networks);
   node.api.put(podManifest(name, {
     namespace,
     uid: crypto.randomUUID(),
-    nodeName: node.nodeName,
+    nodeName: options.nodeName ?? node.nodeName,
     annotations: {
       ...annotations,
       ...(asked === undefined ? {} : { [NETWORKS]: asked }),
