@@ -311,7 +311,7 @@ export const CONFIGURATION_CASES: readonly BadInput[] = [
     stdin: { daemonSocketDir: "/run/elsewhere" },
     code: 7,
     msg:
-      "This shim was installed for another socket than /run/elsewhere/multus.sock",
+      "This shim was installed for another socket than /run/elsewhere/multus.sock: set daemonSocketDir to its directory, or install it again",
   },
   {
     title: "a socket directory that is no path",
@@ -618,6 +618,25 @@ export const DEFINITION_CASES: readonly BadInput[] = [
     code: 999,
     msg:
       'Cannot attach "default/bad" as net2: plugin not-granted is not among the programs granted to this process: $OWN/not-granted',
+  },
+  {
+    title: "no address left",
+    networks: "macvlan, bad, bad",
+    definitions: {
+      bad: {
+        cniVersion: "1.0.0",
+        type: "macvlan",
+        master: "$UPLINK",
+        ipam: {
+          type: "host-local",
+          dataDir: "$NODE/ipam",
+          ranges: [[{ subnet: "192.0.2.0/30" }]],
+        },
+      },
+    },
+    code: 999,
+    msg:
+      'Cannot attach "default/bad" as net3: plugin macvlan: failed to allocate for range 0: no IP addresses available in range set: 192.0.2.1-192.0.2.2',
   },
   {
     title: "a card that is not there",
