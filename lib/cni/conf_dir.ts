@@ -2,7 +2,8 @@
  * Configurations as files of a directory: which files count, in which order, and
  * the plugins that a list gets from the sub-directory of its name (CNI
  * specification, "Loading network configuration", as libcni does it). Nothing is
- * cached: a file is read when it is asked for. Watching is left to the callers.
+ * cached: a file is read when it is asked for, without a turn of Deno's thread
+ * pool, which takes longer than the reading. Watching is left to the callers.
  *
  * Needs `--allow-read` on the directory.
  *
@@ -40,8 +41,8 @@ const FAULTS_SHOWN_MAX = 3;
  *
  * @throws {CniError} with code 5 if the directory cannot be read
  */
-export async function listConfFiles(dir: string): Promise<string[]> {
-  return await listFiles(dir, CONF_EXTENSIONS);
+export function listConfFiles(dir: string): Promise<string[]> {
+  return Promise.try(listFiles, dir, CONF_EXTENSIONS);
 }
 
 /**
@@ -52,8 +53,8 @@ export async function listConfFiles(dir: string): Promise<string[]> {
  *
  * @throws {CniError} with code 5 if a file cannot be read, 6, 7 or 1 if it is not valid; the file is named
  */
-export async function loadConfFile(path: string): Promise<NetConfList> {
-  return await withChain(await readConf(path), path);
+export function loadConfFile(path: string): Promise<NetConfList> {
+  return Promise.try(() => withChain(readConf(path), path));
 }
 
 /**
@@ -63,19 +64,33 @@ export async function loadConfFile(path: string): Promise<NetConfList> {
  *
  * @throws {CniError} with code 7 if no file holds the name, 5 if the directory cannot be read
  */
-export async function loadConfByName(
+export function loadConfByName(
   dir: string,
   name: string,
 ): Promise<NetConfList> {
+  return Promise.try(findConf, dir, name);
+}
+
+function findConf(dir: string, name: string): NetConfList {
   const faults = new Map<string, string>();
-  for (const path of await listConfFiles(dir)) {
-    const list = await readConf(path).catch((error: unknown) => {
-      if (!(error instanceof CniError)) throw error;
-      faults.set(basename(path), error.message);
-    });
-    if (list?.name === name) return await withChain(list, path);
+  for (const path of listFiles(dir, CONF_EXTENSIONS)) {
+    const list = tryConf(path, faults);
+    if (list?.name === name) return withChain(list, path);
   }
   throw notFound(dir, name, faults);
+}
+
+function tryConf(
+  path: string,
+  faults: Map<string, string>,
+): NetConfList | undefined {
+  try {
+    return readConf(path);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    faults.set(basename(path), error.message);
+    return undefined;
+  }
 }
 
 /**
@@ -84,10 +99,14 @@ export async function loadConfByName(
  *
  * @throws {CniError} with code 5 if a file cannot be read, 6 or 7 if it is not a plugin's object; the file is named
  */
-export async function loadChainPlugins(dir: string): Promise<JsonText[]> {
+export function loadChainPlugins(dir: string): Promise<JsonText[]> {
+  return Promise.try(readChain, dir);
+}
+
+function readChain(dir: string): JsonText[] {
   const texts: JsonText[] = [];
-  for (const file of await listFiles(dir, CHAIN_EXTENSIONS)) {
-    const text = await readFile(file);
+  for (const file of listFiles(dir, CHAIN_EXTENSIONS)) {
+    const text = readFile(file);
     naming(file, () => parsePluginConf(text));
     texts.push(text.trim());
   }
@@ -95,8 +114,8 @@ export async function loadChainPlugins(dir: string): Promise<JsonText[]> {
 }
 
 /** Reads one file without what its sub-directory adds. */
-async function readConf(path: string): Promise<NetConfList> {
-  const text = await readFile(path);
+function readConf(path: string): NetConfList {
+  const text = readFile(path);
   return naming(path, () => {
     switch (extname(path)) {
       case ".conflist":
@@ -111,15 +130,12 @@ async function readConf(path: string): Promise<NetConfList> {
 }
 
 /** Puts the plugins of `DIR/<name>/*.conf` behind those of a list from `DIR`. */
-async function withChain(
-  list: NetConfList,
-  path: string,
-): Promise<NetConfList> {
+function withChain(list: NetConfList, path: string): NetConfList {
   if (list.single || extname(path) !== ".conflist") return list;
   // A name holds no "/" and does not start with ".", so this stays inside.
   const texts = list.loadOnlyInlinedPlugins
     ? []
-    : await loadChainPlugins(join(dirname(path), list.name));
+    : readChain(join(dirname(path), list.name));
   return naming(path, () => {
     // Without plugins of either kind this reads it again, and says so.
     return list.plugins.length + texts.length === 0
@@ -128,13 +144,10 @@ async function withChain(
   });
 }
 
-async function listFiles(
-  dir: string,
-  extensions: readonly string[],
-): Promise<string[]> {
+function listFiles(dir: string, extensions: readonly string[]): string[] {
   const names: string[] = [];
   try {
-    for await (const entry of Deno.readDir(dir)) {
+    for (const entry of Deno.readDirSync(dir)) {
       if (entry.isDirectory || !extensions.includes(extname(entry.name))) {
         continue;
       }
@@ -149,14 +162,14 @@ async function listFiles(
   return names.sort().map((name) => resolve(dir, name));
 }
 
-async function readFile(path: string): Promise<string> {
+function readFile(path: string): string {
   try {
-    const { isFile, size } = await Deno.stat(path);
+    const { isFile, size } = Deno.statSync(path);
     if (!isFile) throw new TypeError("Not a regular file");
     if (size > CONF_BYTES_MAX) {
       throw new RangeError(`Larger than ${CONF_BYTES_MAX} bytes: ${size}`);
     }
-    return await Deno.readTextFile(path);
+    return Deno.readTextFileSync(path);
   } catch (cause) {
     throw unreadable("Cannot read configuration file", path, cause);
   }

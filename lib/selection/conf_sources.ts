@@ -20,13 +20,13 @@ export function createConfSources(
     confByName: (name) => loadConfByName(confDir, name),
     confFile: (path) => loadConfFile(path),
     confFiles: async (path) =>
-      await isDirectory(path) ? await listConfFiles(path) : undefined,
+      isDirectory(path) ? await listConfFiles(path) : undefined,
   };
 }
 
-async function isDirectory(path: string): Promise<boolean> {
+function isDirectory(path: string): boolean {
   try {
-    return (await Deno.stat(path)).isDirectory;
+    return Deno.statSync(path).isDirectory;
   } catch {
     return false; // whoever opens it will say what is wrong with it
   }
