@@ -364,6 +364,21 @@ Deno.test("the image is built for the paths and the version of the manifests", a
   }
 });
 
+Deno.test("the Dockerfile copies what is there and not ignored", async () => {
+  const dir = import.meta.dirname ?? "";
+  const dockerfile = await Deno.readTextFile(join(dir, "Dockerfile"));
+  const ignored = await Deno.readTextFile(
+    join(dir, "Dockerfile.dockerignore"),
+  );
+  const copies = dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm);
+  const sources = [...copies].flatMap(([, list = ""]) => list.split(" "));
+  assert.ok(sources.length > 5);
+  for (const source of sources) {
+    await Deno.stat(join(dir, "..", source));
+    assert.match(ignored, new RegExp(`^!${RegExp.escape(source)}$`, "m"));
+  }
+});
+
 Deno.test("the example for k3s is a network and a pod that asks for it", async () => {
   const dir = join(import.meta.dirname ?? "", "examples", "k3s");
   const objects: Any[] = [];

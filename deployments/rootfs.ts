@@ -32,6 +32,8 @@ export interface RootfsOptions {
   readonly deno: string;
   /** Where the reference plugins are. */
   readonly pluginDir: string;
+  /** The API server's addresses, where they are not those of the profile. */
+  readonly apiServers?: readonly string[];
   /** Bundles that are there already, for launchers. */
   readonly bundles?: Bundles;
   /** Says one line of progress. */
@@ -41,8 +43,8 @@ export interface RootfsOptions {
 /** Where Debian's package of the reference plugins has them. */
 const DEBIAN_PLUGIN_DIR = "/usr/lib/cni";
 
-/** Everybody may look and run, nobody write. */
-const READ_ONLY_MODE = 0o555;
+/** Nobody may write, not even who owns it. */
+const WRITE_BITS = 0o222;
 
 /**
  * Writes the files; the target must be empty or missing.
@@ -50,8 +52,11 @@ const READ_ONLY_MODE = 0o555;
  * @throws {BuildError} when the executables cannot be built.
  */
 export async function buildRootfs(options: RootfsOptions): Promise<void> {
-  const { kind, target } = options;
-  const profile = await imageProfile(kind);
+  const { kind, target, apiServers } = options;
+  const profile = {
+    ...await imageProfile(kind),
+    ...(apiServers !== undefined && { apiServers }),
+  };
   const programs = join(target, IMAGE.programDir);
   await Deno.mkdir(programs, { recursive: true });
   await buildPrograms(options, profile, programs);
@@ -119,12 +124,13 @@ async function makeMountPoints(
 }
 
 async function protect(path: string): Promise<void> {
-  if ((await Deno.lstat(path)).isDirectory) {
+  const { isDirectory, mode } = await Deno.lstat(path);
+  if (isDirectory) {
     for await (const { name } of Deno.readDir(path)) {
       await protect(join(path, name));
     }
   }
-  await Deno.chmod(path, READ_ONLY_MODE);
+  await Deno.chmod(path, (mode ?? 0) & 0o777 & ~WRITE_BITS);
 }
 
 interface CommandLine {
@@ -132,6 +138,7 @@ interface CommandLine {
   readonly target: string;
   readonly form: BuildKind;
   readonly pluginDir: string;
+  readonly apiServers?: string;
 }
 
 function parseArgs(args: readonly string[]): CommandLine {
@@ -148,6 +155,10 @@ function parseArgs(args: readonly string[]): CommandLine {
     )
     .requiredOption("--target <dir>", "an empty directory")
     .option("--plugin-dir <dir>", "reference plugins", DEBIAN_PLUGIN_DIR)
+    .option(
+      "--api-servers <ranges>",
+      "where the daemon may find the API server, with commas; the usual range of services without",
+    )
     .parse([...args], { from: "user" })
     .opts<CommandLine>();
 }
@@ -155,11 +166,17 @@ function parseArgs(args: readonly string[]): CommandLine {
 async function main(args: readonly string[]): Promise<number> {
   const say = (line: string): void =>
     void Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
-  const { nodes, ...options } = parseArgs(args);
+  const { nodes, apiServers = "", ...options } = parseArgs(args);
   const kind = NODE_KINDS.find(({ profile }) => profile === nodes);
   if (kind === undefined) return 2;
   try {
-    await buildRootfs({ ...options, kind, deno: Deno.execPath(), say });
+    await buildRootfs({
+      ...options,
+      ...(apiServers !== "" && { apiServers: apiServers.split(",") }),
+      kind,
+      deno: Deno.execPath(),
+      say,
+    });
     return 0;
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
