@@ -23,8 +23,11 @@ const DEPLOYMENTS = import.meta.dirname ?? "";
 export interface Manifest {
   /** The file's name in `deployments`. */
   readonly name: string;
+  /** The kind of nodes it is for. */
   readonly kind: NodeKind;
+  /** What the programs in its image are built with. */
   readonly profile: Profile;
+  /** The YAML. */
   readonly text: string;
 }
 

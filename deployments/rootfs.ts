@@ -23,6 +23,7 @@ import { IMAGE, NODE_KINDS, type NodeKind } from "./node_kinds.ts";
 
 /** What to make. */
 export interface RootfsOptions {
+  /** The kind of nodes the image is for. */
   readonly kind: NodeKind;
   /** The directory that becomes the root. */
   readonly target: string;

@@ -36,6 +36,7 @@ export type Distribution = typeof DISTRIBUTIONS[number];
 
 /** The CNI directories of a node, as the host names them, and where that is known from. */
 export interface NodeLayout {
+  /** Which kind of node it is. */
   readonly distribution: Distribution;
   /** Where the runtime looks for plugins; the first is where ours go. */
   readonly binDirs: readonly string[];

@@ -34,12 +34,15 @@ import type { InstallOptions } from "./install_options.ts";
 
 /** No configuration can be written: there is nothing to write it around, or it would have no effect. */
 export class InstallConfError extends Error {
+  /** The name of the class. */
   override readonly name = "InstallConfError";
 }
 
 /** Where configurations are, as this process sees it. */
 export interface ConfDirs {
+  /** The host's root; `/` outside a pod. */
   readonly hostRoot: string;
+  /** Where the container runtime looks for configurations. */
   readonly confDir: string;
 }
 

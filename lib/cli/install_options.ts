@@ -15,8 +15,9 @@ import { type Distribution, isDistribution } from "./distributions.ts";
 export interface InstallOptions {
   /** The host's root as this process sees it. */
   readonly hostRoot?: string;
-  /** A distribution whose directories to take, or a profile's file. */
+  /** A distribution whose directories to take. */
   readonly distribution?: Distribution;
+  /** A profile whose directories to take. */
   readonly profileFile?: string;
   /** Where programs go, as this process sees it. */
   readonly binDir?: string;
@@ -30,12 +31,15 @@ export interface InstallOptions {
   readonly keys: Readonly<Record<string, string | boolean>>;
   /** The daemon's configuration file, to write the keys to. */
   readonly daemonConfig?: string;
+  /** The default network's file is renamed, so that no runtime takes it. */
   readonly renamesConfFile: boolean;
   /** The shim to install in the place of ours. */
   readonly shimFile?: string;
+  /** Only a configuration is wanted. */
   readonly skipsPrograms: boolean;
   /** Reference plugins to bring along, by name. */
   readonly plugins: readonly string[];
+  /** Where those are; beside `multusctl`, in `plugins`, unless given. */
   readonly pluginDir?: string;
   /** What was asked for and is not done, with what to do instead. */
   readonly notes: readonly string[];

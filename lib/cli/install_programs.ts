@@ -22,12 +22,15 @@ export interface ProgramSources {
   readonly shim: string;
   /** The deno program to bring along for a launcher. */
   readonly deno: string;
-  /** The CNI directory as the host names it, and as this process sees it. */
+  /** The CNI directory as the host names it. */
   readonly hostBinDir: string;
+  /** The CNI directory as this process sees it. */
   readonly binDir: string;
+  /** The host's root as this process sees it. */
   readonly hostRoot: string;
-  /** Reference plugins that are wanted, and where they are. */
+  /** Reference plugins that are wanted. */
   readonly plugins: readonly string[];
+  /** Where those are. */
   readonly pluginDir: string;
 }
 

@@ -119,6 +119,7 @@ class Place implements AsyncDisposable {
     const code = await runMultusctl(args, {
       env: () => undefined,
       stdout: write,
+      stdoutBytes: () => {},
       stderr: write,
       isTerminal: false,
       programDir: this.programs,

@@ -58,19 +58,24 @@ const Entry = z.object({
   wasThere: z.boolean(),
 });
 
-const Renaming = z.object({ from: z.string(), to: z.string() });
+const RenamingShape = z.object({ from: z.string(), to: z.string() });
 
 const Journal = z.object({
   formatVersion: z.literal(1),
   files: z.record(z.string(), Entry),
-  renamed: z.array(Renaming),
+  renamed: z.array(RenamingShape),
 });
 
 type Entry = z.infer<typeof Entry>;
 type Journal = z.infer<typeof Journal>;
 
 /** A file that was renamed, by paths as the host names them. */
-export type Renaming = z.infer<typeof Renaming>;
+export interface Renaming {
+  /** Its name before. */
+  readonly from: string;
+  /** Its name since. */
+  readonly to: string;
+}
 
 /** What putting a file came to. */
 export type PutOutcome = "installed" | "updated" | "unchanged" | "replaced";
@@ -90,11 +95,13 @@ export type TakeOutcome =
 
 /** The journal cannot be read: what was there before is not known. */
 export class JournalError extends Error {
+  /** The name of the class. */
   override readonly name = "JournalError";
 }
 
 /** Another installer is at work. */
 export class InstallerBusyError extends Error {
+  /** The name of the class. */
   override readonly name = "InstallerBusyError";
 }
 

@@ -21,11 +21,15 @@ import { parseProfile, PROFILE_NAME } from "./profile.ts";
 
 /** What the command line may say of directories. */
 export interface DirOptions {
+  /** The host's root as this process sees it. */
   readonly hostRoot?: string;
+  /** A distribution whose directories to take. */
   readonly distribution?: Distribution;
+  /** A profile whose directories to take. */
   readonly profileFile?: string;
-  /** As this process sees it, like `confDir`. */
+  /** The CNI directory as this process sees it. */
   readonly binDir?: string;
+  /** The directory of configurations as this process sees it. */
   readonly confDir?: string;
 }
 

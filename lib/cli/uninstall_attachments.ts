@@ -27,6 +27,7 @@ import { lookAt } from "./install_file.ts";
 
 /** Where things are, as this process sees them. */
 export interface AttachmentDirs {
+  /** The host's root; `/` outside a pod. */
   readonly hostRoot: string;
   /** `cniDir` of the daemon. */
   readonly stateDir: string;
@@ -34,7 +35,9 @@ export interface AttachmentDirs {
   readonly runtimeCacheDir: string;
   /** The plugin directories, as the host names them. */
   readonly pluginDirs: readonly string[];
+  /** The directory of `delegate-exec`. */
   readonly libexecDir: string;
+  /** Where device information files are kept. */
   readonly deviceInfoDir: string;
 }
 

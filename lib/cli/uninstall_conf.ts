@@ -19,12 +19,15 @@ import { hostName } from "./node_dirs.ts";
 
 /** Without ours the node would have no configuration, and no pod would start. */
 export class NoPrimaryError extends Error {
+  /** The name of the class. */
   override readonly name = "NoPrimaryError";
 }
 
 /** How it is done. */
 export interface UninstallConfOptions {
+  /** The host's root as this process sees it. */
   readonly hostRoot: string;
+  /** Where the container runtime looks for configurations, as this process sees it. */
   readonly confDir: string;
   /** Go on although no other configuration is there. */
   readonly force: boolean;
