@@ -442,17 +442,18 @@ function explain(error: unknown, call: Call): CniError {
   if (error instanceof ConnectionCutError) {
     return new CniError(
       code,
-      `The daemon went away before it had answered on ${socketPath}`,
+      `The daemon went away before it had answered on ${socketPath}: its log on this node says why`,
       { cause: error },
     );
   }
   if (error instanceof Error && error.name === "TimeoutError") {
-    const message = `The daemon did not answer in time on ${socketPath}`;
+    const message =
+      `The daemon did not answer in time on ${socketPath}: its log on this node names what it waits for`;
     return new CniError(code, message, { cause: error });
   }
   if (error instanceof Deno.errors.NotCapable) {
     const message =
-      `This shim was installed for another socket than ${socketPath}`;
+      `This shim was installed for another socket than ${socketPath}: set daemonSocketDir to its directory, or install it again`;
     return new CniError(ErrorCode.invalidNetworkConfig, message, {
       cause: error,
     });

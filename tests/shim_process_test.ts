@@ -219,7 +219,7 @@ Deno.test("shim says that a socket is not its own when it has no grant for it", 
   equal(code, 7);
   equal(
     msg,
-    "This shim was installed for another socket than /run/elsewhere/multus.sock",
+    "This shim was installed for another socket than /run/elsewhere/multus.sock: set daemonSocketDir to its directory, or install it again",
   );
 });
 

@@ -322,7 +322,7 @@ const ANSWERS: readonly [
     "half an answer",
     formatAnswer(200, "{}").slice(0, -1),
     11,
-    "The daemon went away before it had answered on SOCKET",
+    "The daemon went away before it had answered on SOCKET: its log on this node says why",
   ],
   [
     "no HTTP",

@@ -373,7 +373,7 @@ function joinKey({ lane, key }: LimitRequest): string | undefined {
 function timeIsUp(operation: Operation, timeoutMs: number): CniError {
   const doing = operation.started
     ? "the request was not done"
-    : "the request was still waiting for its turn";
+    : "the request was still waiting for its turn, behind those of other pods";
   return new CniError(
     ErrorCode.tryAgainLater,
     `Gave up after ${timeoutMs / 1_000} s: ${doing}`,

@@ -217,7 +217,7 @@ Deno.test("run() gives up at the deadline and says what for", async () => {
       [running, "Gave up after 0.005 s: the request was not done"],
       [
         queued,
-        "Gave up after 0.005 s: the request was still waiting for its turn",
+        "Gave up after 0.005 s: the request was still waiting for its turn, behind those of other pods",
       ],
     ] as const
   ) {

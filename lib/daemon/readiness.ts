@@ -75,7 +75,7 @@ export async function waitForIndicator(
     if (isOver || signal.aborted) {
       throw new CniError(
         ErrorCode.tryAgainLater,
-        `The default network is not ready: its readiness indicator is not there: ${path}`,
+        `The default network is not ready: its readiness indicator is not there: ${path}: does its agent run on this node?`,
         {
           cause: new DOMException(
             "Readiness deadline exceeded",

@@ -87,7 +87,8 @@ async function clearStaleSocket(path: string): Promise<void> {
 }
 
 function inUse(path: string, cause?: unknown): SocketInUseError {
-  const message = `Another daemon serves this socket: ${path}`;
+  const message =
+    `Another daemon serves this socket: ${path}: is there a second multus DaemonSet?`;
   return new SocketInUseError(message, { cause });
 }
 

@@ -346,13 +346,22 @@ async function readLive<T>(
     if (!(error instanceof ApiStatusError)) throw error;
     if (error.status === NOT_FOUND) return undefined;
     // Whatever the server holds against the question, it is no answer to it.
-    throw new ApiUnavailableError(error.message, {
+    throw new ApiUnavailableError(refusal(error), {
       status: error.status,
       cause: error,
     });
   }
 }
 
+/** What the server said, and what is most often behind it. */
+function refusal({ status, reason, detail }: ApiStatusError): string {
+  const remedy = status === FORBIDDEN
+    ? ": has the service account of Multus its ClusterRole?"
+    : "";
+  return `the server answered ${status} ${reason}: ${detail}${remedy}`;
+}
+
+const FORBIDDEN = 403;
 const NOT_FOUND = 404;
 const CONFLICT = 409;
 const INVALID = 422;

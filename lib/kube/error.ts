@@ -43,12 +43,15 @@ export class ApiStatusError extends Error {
   readonly status: number;
   /** The API's word for it, such as "NotFound", "Conflict", "Expired". */
   readonly reason: string;
+  /** What the API says about it, for people. */
+  readonly detail: string;
 
   /** Says what happened. */
   constructor(status: number, reason: string, message: string) {
     super(`Kubernetes API answered ${status} ${reason}: ${message}`);
     this.status = status;
     this.reason = reason;
+    this.detail = message;
   }
 }
 
