@@ -15,10 +15,14 @@ export interface World {
   readonly env: (name: string) => string | undefined;
   /** Writes to standard output. */
   readonly stdout: (text: string) => void;
+  /** Writes bytes to standard output. */
+  readonly stdoutBytes: (bytes: Uint8Array) => void;
   /** Writes to standard error. */
   readonly stderr: (text: string) => void;
   /** Whether stdout is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether stderr is a terminal. */
+  readonly isErrorTerminal: boolean;
 }
 
 /** The file name of a module, without directory and ending. */
@@ -40,13 +44,20 @@ export async function run(world: World): Promise<number> {
   return await runDaemon(world.args, world);
 }
 
-function writer(
-  stream: { writeSync(bytes: Uint8Array): number },
-): (text: string) => void {
-  return (text) => {
-    let bytes = new TextEncoder().encode(text);
-    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+interface SyncWriter {
+  writeSync(bytes: Uint8Array): number;
+}
+
+function bytesWriter(stream: SyncWriter): (bytes: Uint8Array) => void {
+  return (bytes) => {
+    let rest = bytes;
+    while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
   };
+}
+
+function writer(stream: SyncWriter): (text: string) => void {
+  const write = bytesWriter(stream);
+  return (text) => write(new TextEncoder().encode(text));
 }
 
 if (import.meta.main) {
@@ -56,8 +67,10 @@ if (import.meta.main) {
       programName: nameOf(import.meta.url),
       env: (name) => Deno.env.get(name),
       stdout: writer(Deno.stdout),
+      stdoutBytes: bytesWriter(Deno.stdout),
       stderr: writer(Deno.stderr),
       isTerminal: Deno.stdout.isTerminal(),
+      isErrorTerminal: Deno.stderr.isTerminal(),
     }),
   );
 }

@@ -259,8 +259,67 @@ const CTL_INSTALL: Readonly<Record<string, GrantNote>> = {
   },
 };
 
+const LOOKING: readonly string[] = ["tests/multusctl_test.ts"];
+
+const CTL_LOOKING: Readonly<Record<string, GrantNote>> = {
+  "Which node's pods to watch": {
+    can: "Learn the node's name",
+    cannot: "Learn another variable: it reads as not set",
+    tests: LOOKING,
+  },
+  "Where the API server is": {
+    can: "Learn the address of the API server",
+    cannot: "Connect to it without the net grant",
+    tests: LOOKING,
+  },
+  "Kept away from the API client: cluster traffic takes no proxy": {
+    can: "Learn the proxy, with a password where one stands in its URL",
+    cannot: "Connect to it",
+    tests: LOOKING,
+  },
+  "Tell what plugins would do with the proxy that is set": {
+    can: "Learn which hosts are reached without the proxy",
+    cannot: "Connect to them",
+    tests: LOOKING,
+  },
+  "See how Multus is set up on this node": {
+    can: "Read configurations of networks, and the scripts",
+    cannot: "Change them",
+    tests: LOOKING,
+  },
+  "Ask the API server as the daemon does": {
+    can:
+      "Use the daemon's token: read pods and networks, write network-status, post events",
+    cannot: "Reach another host, or do what the ClusterRole does not allow",
+    tests: LOOKING,
+  },
+  "Put the end of the log into a bug report": {
+    can: "Read the daemon's log",
+    cannot: "Change it, or read another log",
+    tests: LOOKING,
+  },
+  "See which addresses are given out, and to whom": {
+    can: "Read which container has which address",
+    cannot: "Give one back",
+    tests: LOOKING,
+  },
+  "Check manifests that an operator has put there": {
+    can: "Read what lies in these directories",
+    cannot: "Read manifests elsewhere: those come in on standard input",
+    tests: LOOKING,
+  },
+  "List the node's links: masters that are missing, interfaces left over": {
+    can:
+      "Change the network of whatever namespace this runs in, and run any program through ip netns exec: as much as root of this container",
+    cannot:
+      "Be used by the daemon or the shim; a profile without ipProgram takes it away, and doctor says what it leaves out",
+    tests: LOOKING,
+  },
+};
+
 const CTL: Readonly<Record<string, GrantNote>> = {
   ...CTL_INSTALL,
+  ...CTL_LOOKING,
   "See what is attached to pods": {
     can: "Read the attachment records",
     cannot: "Ask the API server about the pods",

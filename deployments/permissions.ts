@@ -36,6 +36,7 @@ const OPTIONAL = {
   metrics: "0.0.0.0:9091",
   readinessIndicatorFile: "/host/etc/cni/net.d/10-calico.conflist",
   logFile: "/var/log/multus/multus.log",
+  manifestDirs: ["/etc/multus/manifests"],
 };
 
 /** The profiles that the document shows. */

@@ -64,6 +64,12 @@ export interface Profile {
   readonly metrics?: string;
   /** The daemon's log file, where one is written. */
   readonly logFile?: string;
+  /** Where the IPAM plugin host-local keeps the addresses given out; its usual place in the host root when absent. */
+  readonly ipamDataDir?: string;
+  /** The program `ip` of this root, for `multusctl doctor`; absent: links are not looked at. */
+  readonly ipProgram?: string;
+  /** Directories of manifests that `multusctl validate` and `explain` may read; absent: standard input only. */
+  readonly manifestDirs?: readonly string[];
   /** The deno program that launchers start in the daemon's root file system. */
   readonly deno: string;
   /** The deno program that the shim's launcher starts on the host. */
@@ -110,6 +116,9 @@ export const DAEMON_ENV = [
   "https_proxy",
   "all_proxy",
 ] as const;
+
+/** What multusctl reads of its environment: what the daemon does, and what plugins would. */
+export const CTL_ENV = [...DAEMON_ENV, "NO_PROXY", "no_proxy"] as const;
 
 type Sketch = readonly [
   kind: GrantKind,
@@ -251,7 +260,7 @@ function daemonDeviceGrants(profile: Profile): Sketch[] {
   ];
 }
 
-function whyEnv(name: typeof DAEMON_ENV[number]): string {
+function whyEnv(name: typeof CTL_ENV[number]): string {
   if (name === "MULTUS_NODE_NAME") return "Which node's pods to watch";
   if (name.startsWith("KUBERNETES_")) return "Where the API server is";
   return "Kept away from the API client: cluster traffic takes no proxy";
@@ -342,6 +351,68 @@ function uninstallGrants(profile: Profile): Sketch[] {
   ];
 }
 
+/** Where host-local keeps the addresses that it has given out, as this process sees it. */
+export function seenIpamDataDir(profile: Profile): string {
+  return profile.ipamDataDir ??
+    inHostRoot(profile, "/var/lib/cni/networks");
+}
+
+/** What is looked at by status, attachments, explain, validate, doctor, delete-pending and bundle. */
+function lookingGrants(profile: Profile): Sketch[] {
+  const setUp = [
+    profile.daemonConfig,
+    profile.multusConfDir,
+    profile.autoconfigDir,
+    profile.libexecDir,
+    profile.readinessIndicatorFile,
+  ];
+  const credentials = [
+    profile.serviceAccountDir,
+    ...profile.kubeconfigFiles,
+    profile.certDir,
+  ];
+  return [
+    ...CTL_ENV.map((name): Sketch => ["env", name, whyCtlEnv(name)]),
+    ...setUp.map((path): Sketch => [
+      "read",
+      path,
+      "See how Multus is set up on this node",
+    ]),
+    ...credentials.map((path): Sketch => [
+      "read",
+      path,
+      "Ask the API server as the daemon does",
+    ]),
+    ...profile.apiServers.map((host): Sketch => [
+      "net",
+      host,
+      "Ask the API server as the daemon does",
+    ]),
+    ["read", logDirOf(profile), "Put the end of the log into a bug report"],
+    [
+      "read",
+      seenIpamDataDir(profile),
+      "See which addresses are given out, and to whom",
+    ],
+    ...(profile.manifestDirs ?? []).map((dir): Sketch => [
+      "read",
+      dir,
+      "Check manifests that an operator has put there",
+    ]),
+    [
+      "run",
+      profile.ipProgram,
+      "List the node's links: masters that are missing, interfaces left over",
+    ],
+  ];
+}
+
+function whyCtlEnv(name: typeof CTL_ENV[number]): string {
+  return name === "NO_PROXY" || name === "no_proxy"
+    ? "Tell what plugins would do with the proxy that is set"
+    : whyEnv(name);
+}
+
 function ctlGrants(profile: Profile): Sketch[] {
   return [
     [
@@ -351,6 +422,7 @@ function ctlGrants(profile: Profile): Sketch[] {
     ],
     ...installGrants(profile),
     ...uninstallGrants(profile),
+    ...lookingGrants(profile),
   ];
 }
 

@@ -29,6 +29,8 @@ const EVERYTHING: Profile = {
   readinessIndicatorFile: "/r",
   metrics: "0.0.0.0:1",
   logFile: "/lf",
+  ipProgram: "/ip",
+  manifestDirs: ["/mf"],
   deno: "/deno",
   hostDeno: "/hd",
   programDir: "/pd",

@@ -10,10 +10,14 @@ export interface CliWorld {
   readonly env: (name: string) => string | undefined;
   /** Where results go. */
   readonly stdout: (text: string) => void;
+  /** Where results go that are no text. */
+  readonly stdoutBytes: (bytes: Uint8Array) => void;
   /** Where errors go, and the help of what was used wrongly. */
   readonly stderr: (text: string) => void;
-  /** Whether stdout is a terminal: colours and progress only then. */
+  /** Whether stdout is a terminal: colours only then. */
   readonly isTerminal: boolean;
+  /** Whether stderr is a terminal: progress is shown only then. */
+  readonly isErrorTerminal?: boolean;
   /** Where multusctl itself lies; found out when not given. */
   readonly programDir?: string;
   /** All of standard input, for `-` in the place of a file. */

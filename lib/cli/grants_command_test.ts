@@ -54,6 +54,7 @@ async function grants(
   const code = await runMultusctl(["grants", ...args], {
     env: () => undefined,
     stdout: (text) => void (stdout += text),
+    stdoutBytes: () => {},
     stderr: (text) => void (stderr += text),
     isTerminal: false,
     programDir: options.programDir ?? "/nonexistent",

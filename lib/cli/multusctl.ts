@@ -29,6 +29,42 @@ interface Session {
 /** All commands, in the order in which help lists them. */
 const COMMANDS: readonly CommandEntry[] = [
   {
+    name: "status",
+    summary: "show what the daemon of this node says of itself",
+    load: async () => (await import("./status_command.ts")).STATUS,
+  },
+  {
+    name: "attachments",
+    summary: "list what is attached to the pods of this node",
+    load: async () => (await import("./attachments_command.ts")).ATTACHMENTS,
+  },
+  {
+    name: "explain",
+    summary: "show what a pod would get, and change nothing",
+    load: async () => (await import("./explain_command.ts")).EXPLAIN,
+  },
+  {
+    name: "validate",
+    summary: "check manifests and configurations, with line and column",
+    load: async () => (await import("./validate_command.ts")).VALIDATE,
+  },
+  {
+    name: "doctor",
+    summary: "look for what is wrong on this node, and say what to do",
+    load: async () => (await import("./doctor_command.ts")).DOCTOR,
+  },
+  {
+    name: "delete-pending",
+    summary: "do the DELs now that could not be done",
+    load: async () =>
+      (await import("./delete_pending_command.ts")).DELETE_PENDING,
+  },
+  {
+    name: "bundle",
+    summary: "write everything that a bug report needs, without secrets",
+    load: async () => (await import("./bundle_command.ts")).BUNDLE,
+  },
+  {
     name: "grants",
     summary: "show what each program may do, and compare a file with it",
     load: async () => (await import("./grants_command.ts")).GRANTS,

@@ -13,6 +13,7 @@ async function run(...args: string[]): Promise<Ran> {
   const code = await runMultusctl(args, {
     env: () => undefined,
     stdout: (text) => void (stdout += text),
+    stdoutBytes: () => {},
     stderr: (text) => void (stderr += text),
     isTerminal: false,
     programDir: "/nonexistent",

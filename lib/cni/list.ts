@@ -280,11 +280,15 @@ export async function gcNetworkList(
 
 // What a plugin gets.
 
-function attachmentInput(
-  { list, attachment }: Run,
+/** What a plugin of a list gets on stdin for ADD, CHECK and DEL of one attachment; exported for those who only want to see it. */
+export function attachmentInput(
+  { list, attachment }: {
+    readonly list: NetConfList;
+    readonly attachment?: Pick<AttachmentArgs, "capabilityArgs">;
+  },
   { plugin, prevResult }: {
-    plugin: PluginConf;
-    prevResult: Result | undefined;
+    readonly plugin: PluginConf;
+    readonly prevResult: Result | undefined;
   },
 ): JsonText {
   const members = commonMembers(list);
