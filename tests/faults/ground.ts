@@ -1,0 +1,135 @@
+/**
+ * The ground that faults happen on: a test node with real networks, whose pods
+ * ask for four of them, through plugins that take steps (`step_plugin`).
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { waitUntil } from "../api_server/wait.ts";
+import { layNetworks, type Networks } from "../networks.ts";
+import { type NodeOptions, type Sandbox, TestNode } from "../node.ts";
+import { createPod, listLeft, putDefinition } from "../pods.ts";
+
+const STEP_PLUGIN = fileURLToPath(new URL("./step_plugin", import.meta.url));
+const STEPPED = ["bridge", "macvlan"];
+
+/** A daemon that was killed is back, and has put things right, within this; a busy machine takes seconds. */
+const RECOVERY_MS = 30_000;
+
+/** What the pods of a ground ask for beside the default network. */
+export const THREE_NETWORKS = "one,two,three";
+
+/** The delegates of such a pod. */
+export const DELEGATES = 4;
+
+/** A test node with networks. */
+export interface Ground extends AsyncDisposable {
+  /** The node. */
+  readonly node: TestNode;
+  /** Its networks. */
+  readonly networks: Networks;
+  /** A pod with the default network and, if not told otherwise, three more. */
+  createPod(networks?: string): Promise<Sandbox>;
+  /** Starts the daemon, and tells the step plugins which process it is. */
+  startDaemon(): Promise<void>;
+  /** Kills the daemon. */
+  killDaemon(): Promise<void>;
+  /** From now on the daemon is killed at this step; 0 for never. */
+  killAt(step: number): Promise<void>;
+  /** The steps that were taken since the last `killAt`. */
+  steps(): Promise<string[]>;
+  /** What is left of pods, empty when all is gone; waits for it to become empty for a while. */
+  leftOver(sandboxes: readonly Sandbox[]): Promise<string[]>;
+}
+
+/** Makes the ground; the daemon is not started yet. */
+export async function prepareGround(
+  options: NodeOptions = {},
+): Promise<Ground> {
+  await using stack = new AsyncDisposableStack();
+  const node = stack.use(
+    await TestNode.create({
+      ...options,
+      plugins: [
+        ...STEPPED.map((type) => `step-${type}`),
+        ...options.plugins ?? [],
+      ],
+    }),
+  );
+  const networks = stack.use(await layNetworks(node));
+  for (const type of STEPPED) {
+    const path = join(node.binDir, `step-${type}`);
+    await Deno.copyFile(STEP_PLUGIN, path);
+    await Deno.chmod(path, 0o755);
+  }
+  await layStepped(node, networks);
+  const kept = stack.move();
+  let pods = 0;
+  return {
+    node,
+    networks,
+    createPod: (asked = THREE_NETWORKS) =>
+      createPod(node, `pod-${pods++}`, asked === "" ? {} : { networks: asked }),
+    startDaemon: () => startDaemon(node),
+    killDaemon: async () => void await node.stopDaemon("SIGKILL"),
+    killAt: (step) => killAt(node, step),
+    steps: () => readSteps(node),
+    leftOver: (sandboxes) => waitForNothing(node, networks, sandboxes),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** The same networks as elsewhere, through plugins that take steps. */
+async function layStepped(node: TestNode, networks: Networks): Promise<void> {
+  const { cniVersion, ...plugin } = networks.bridge(0, {
+    type: "step-bridge",
+    isGateway: true,
+    ipam: networks.hostLocal(0, { routes: [{ dst: "0.0.0.0/0" }] }),
+  });
+  await Deno.writeTextFile(
+    join(node.profile.cniConfDir, "10-bridge.conflist"),
+    JSON.stringify({ cniVersion, name: "cluster-net", plugins: [plugin] }),
+  );
+  putDefinition(node, "one", networks.bridge(1, { type: "step-bridge" }));
+  putDefinition(node, "two", networks.macvlan(2, { type: "step-macvlan" }));
+  putDefinition(node, "three", networks.bridge(3, { type: "step-bridge" }));
+}
+
+async function startDaemon(node: TestNode): Promise<void> {
+  await node.startDaemon();
+  await Deno.writeTextFile(
+    join(node.binDir, "daemon_pid"),
+    String(node.daemonPid),
+  );
+}
+
+async function killAt(node: TestNode, step: number): Promise<void> {
+  await Deno.writeTextFile(join(node.binDir, "steps"), "");
+  await Deno.writeTextFile(join(node.binDir, "kill_at"), String(step));
+}
+
+async function readSteps(node: TestNode): Promise<string[]> {
+  const text = await Deno.readTextFile(join(node.binDir, "steps"))
+    .catch(() => "");
+  return text.split("\n").filter((line) => line !== "");
+}
+
+async function waitForNothing(
+  node: TestNode,
+  networks: Networks,
+  sandboxes: readonly Sandbox[],
+): Promise<string[]> {
+  let left: string[] = [];
+  await waitUntil(async () => {
+    left = await listLeft(node, networks, sandboxes);
+    return left.length === 0;
+  }, { what: "nothing left", timeoutMs: RECOVERY_MS }).catch(() => {});
+  return left;
+}
+
+/** Waits for a condition as long as a recovery may take. */
+export async function waitForRecovery(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
+  await waitUntil(condition, { what, timeoutMs: RECOVERY_MS });
+}

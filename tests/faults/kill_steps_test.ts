@@ -1,0 +1,5 @@
+import { faultTest } from "./as_test.ts";
+import { KILLED_IN_ADD, KILLED_IN_DEL } from "./kill_steps.ts";
+
+faultTest(KILLED_IN_ADD);
+faultTest(KILLED_IN_DEL);
