@@ -41,6 +41,8 @@ export interface Publisher {
   changed(
     what: { link: ClusterLink | undefined; record: AttachmentRecord },
   ): void;
+  /** The network-status that a record stands for. */
+  statusOf(record: AttachmentRecord): Promise<string>;
 }
 
 /** What the publisher works with. */
@@ -154,5 +156,6 @@ export function createPublisher(tools: PublisherTools): Publisher {
       announce(what);
     },
     changed: ({ link, record }) => write(link, record),
+    statusOf: (record) => statusText(record, tools),
   };
 }

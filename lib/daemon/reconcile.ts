@@ -17,6 +17,7 @@ import {
   type DetachFailure,
 } from "./attachments.ts";
 import type { ClusterLink } from "./cluster_link.ts";
+import { laterNetns } from "./later_netns.ts";
 import { type OperationParts, toolsOf, undo, UNDO_MS } from "./operations.ts";
 import type { AttachmentRecord } from "./record_format.ts";
 import type { RecordHandle } from "./records.ts";
@@ -43,11 +44,16 @@ function isInterrupted(record: AttachmentRecord): boolean {
     record.attachments.some((attachment) => attachment.state !== "done");
 }
 
-/** Whether that was an operation on the whole pod; otherwise one on an interface that was plugged in or out while it ran. */
+/**
+ * Whether that was the ADD of the whole pod; otherwise an interface was being
+ * plugged in or out while the pod ran. A DEL of the pod that was interrupted
+ * looks like the latter, and is left to the runtime: it got no answer, and
+ * sends it again.
+ */
 function isPodInterrupted({ attachments }: AttachmentRecord): boolean {
   return !attachments.some((attachment) => attachment.state === "done") ||
     attachments.some(({ source, state }) =>
-      source !== "hotplug" && state !== "done"
+      source !== "hotplug" && (state === "todo" || state === "begun")
     );
 }
 
@@ -72,7 +78,7 @@ function asDelete(
     args: {
       command: "DEL",
       containerId: record.containerId,
-      netns: record.netns ?? "",
+      netns: laterNetns(record.netns),
       ifname,
       args: cniArgs.map(([key, value]) => `${key}=${value}`).join(";"),
       path: record.pluginPath ?? options.binDir,
@@ -102,7 +108,7 @@ async function undoInterrupted(
     if (handle === undefined || !isInterrupted(handle.record)) return false;
     const container = {
       containerId,
-      netns: handle.record.netns ?? "",
+      netns: laterNetns(handle.record.netns),
       cniArgs: [],
     };
     const task = { call, conf, signal };
@@ -140,12 +146,40 @@ async function undoHotplugged(
   return failures;
 }
 
-function needsStatus(link: ClusterLink, record: AttachmentRecord): boolean {
-  const pod = link.cluster.listLocalPods().find((one) =>
-    one.uid === record.pod?.uid
+/** The records as they are by now, one for each pod: of a pod whose sandbox was made anew, the newest. */
+async function readComplete(
+  parts: OperationParts,
+): Promise<Map<string, AttachmentRecord>> {
+  const complete = new Map<string, AttachmentRecord>();
+  for await (const listed of parts.records.list()) {
+    if ("error" in listed || isInterrupted(listed.record)) continue;
+    const uid = listed.record.pod?.uid ?? "";
+    const other = complete.get(uid);
+    if (other === undefined || timeOf(other) < timeOf(listed.record)) {
+      complete.set(uid, listed.record);
+    }
+  }
+  return complete;
+}
+
+/** In ISO 8601, which sorts by time. */
+function timeOf({ attachments }: AttachmentRecord): string {
+  return attachments[0]?.recordedAt ?? "";
+}
+
+/** Whether the pod's annotation tells something else than its record: a crash came before it was written. */
+async function isStatusLate(
+  parts: OperationParts,
+  pod: Pod,
+  record: AttachmentRecord,
+): Promise<boolean> {
+  const told = pod.annotations[NETWORK_STATUS_ANNOTATION];
+  if (told === undefined) return true;
+  // Records of the Go daemon hold no results: what it told is more than we know.
+  const isWhole = record.attachments.every(({ result }) =>
+    result !== undefined
   );
-  return pod !== undefined &&
-    pod.annotations[NETWORK_STATUS_ANNOTATION] === undefined;
+  return isWhole && told !== await parts.publisher.statusOf(record);
 }
 
 /** Whether the pod runs, and asked for networks, and nothing of ours is attached to it. */
@@ -168,7 +202,6 @@ function reportBare(link: ClusterLink, pod: Pod): void {
 /** Compares pods and records, once the caches are complete. */
 async function publishAgain(
   parts: OperationParts,
-  records: readonly AttachmentRecord[],
   signal: AbortSignal,
 ): Promise<Pick<Reconciled, "republished" | "bare">> {
   const link = await parts.linkOf(parts.nodeConf());
@@ -176,8 +209,15 @@ async function publishAgain(
   await link.cluster.whenSynced(
     AbortSignal.any([signal, AbortSignal.timeout(SYNC_WAIT_MS)]),
   );
-  const late = records.filter((record) => needsStatus(link, record));
-  for (const record of late) parts.publisher.changed({ link, record });
+  let republished = 0;
+  const records = await readComplete(parts);
+  for (const pod of link.cluster.listLocalPods()) {
+    const record = records.get(pod.uid);
+    if (record === undefined) continue;
+    if (!await isStatusLate(parts, pod, record)) continue;
+    parts.publisher.changed({ link, record });
+    republished++;
+  }
   const attached = new Set(
     [...parts.records.summaries().values()].map((summary) =>
       summary.pod?.uid ?? ""
@@ -187,7 +227,7 @@ async function publishAgain(
     isBare(pod, attached)
   );
   for (const pod of bare) reportBare(link, pod);
-  return { republished: late.length, bare: bare.length };
+  return { republished, bare: bare.length };
 }
 
 /**
@@ -199,7 +239,6 @@ export async function reconcile(
   parts: OperationParts,
   signal: AbortSignal,
 ): Promise<Reconciled> {
-  const complete: AttachmentRecord[] = [];
   let undone = 0;
   let damaged = 0;
   for await (const listed of parts.records.list()) {
@@ -208,8 +247,8 @@ export async function reconcile(
       // Its container's DEL falls back on libcni's cache; until then GC refuses to guess.
       parts.log.error(listed.error.message, { container: listed.containerId });
       damaged++;
-    } else if (!isInterrupted(listed.record)) complete.push(listed.record);
-    else if (
+    } else if (
+      isInterrupted(listed.record) &&
       await undoInterrupted(
         parts,
         listed.containerId,
@@ -221,5 +260,5 @@ export async function reconcile(
       )
     ) undone++;
   }
-  return { undone, damaged, ...await publishAgain(parts, complete, signal) };
+  return { undone, damaged, ...await publishAgain(parts, signal) };
 }
