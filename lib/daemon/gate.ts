@@ -10,36 +10,70 @@ import { until } from "../kube/waiting.ts";
 /** A gate. */
 export interface Gate {
   /**
-   * Waits until it is open.
+   * Waits until it is open; until the answer is disposed of, whoever closes it waits.
    *
    * @throws the signal's reason when it is aborted first
    */
-  pass(signal: AbortSignal): Promise<void>;
-  /** Closes it until the answer is disposed of; several may hold it closed. */
-  close(): Disposable;
+  pass(signal: AbortSignal): Promise<Disposable>;
+  /**
+   * Closes it until the answer is disposed of, and waits for those who are
+   * just passing; several may hold it closed.
+   *
+   * @throws the signal's reason when it is aborted first; then it is not closed
+   */
+  close(signal: AbortSignal): Promise<Disposable>;
+}
+
+/** Counts those who hold something, and tells when nobody does. */
+class Holders {
+  #count = 0;
+  #none = Promise.withResolvers<void>();
+
+  /** One more, until the answer is disposed of. */
+  enter(): Disposable {
+    this.#count += 1;
+    let isHeld = true;
+    return {
+      [Symbol.dispose]: (): void => {
+        if (!isHeld) return;
+        isHeld = false;
+        this.#count -= 1;
+        if (this.#count > 0) return;
+        this.#none.resolve();
+        this.#none = Promise.withResolvers();
+      },
+    };
+  }
+
+  get isHeld(): boolean {
+    return this.#count > 0;
+  }
+
+  /** Waits until there are none; there may be new ones when the caller goes on. */
+  async gone(signal: AbortSignal): Promise<void> {
+    if (this.isHeld) await until(this.#none.promise, signal);
+  }
 }
 
 /** Makes a gate, which is open. */
 export function createGate(): Gate {
-  let held = 0;
-  let opened = Promise.withResolvers<void>();
+  const closers = new Holders();
+  const passing = new Holders();
   return {
-    async pass(signal): Promise<void> {
-      while (held > 0) await until(opened.promise, signal);
+    async pass(signal): Promise<Disposable> {
+      // Looked at and entered in one step, or somebody might close in between.
+      while (closers.isHeld) await closers.gone(signal);
+      return passing.enter();
     },
-    close(): Disposable {
-      held += 1;
-      let isHeld = true;
-      return {
-        [Symbol.dispose]: (): void => {
-          if (!isHeld) return;
-          isHeld = false;
-          held -= 1;
-          if (held > 0) return;
-          opened.resolve();
-          opened = Promise.withResolvers();
-        },
-      };
+    async close(signal): Promise<Disposable> {
+      const closed = closers.enter();
+      try {
+        while (passing.isHeld) await passing.gone(signal);
+        return closed;
+      } catch (error) {
+        closed[Symbol.dispose]();
+        throw error;
+      }
     },
   };
 }

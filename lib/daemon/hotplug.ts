@@ -68,7 +68,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
     }),
   });
   await assertInstalled(toolsOf(parts, task).runtime, [delegate]);
-  await parts.limits.starts.pass(task.signal);
+  using starting = await parts.limits.starts.pass(task.signal);
   using opened = await parts.records.open(containerId);
   await undoFailed(parts, task, opened);
   if (findInterface(opened, ifname) >= 0) {
@@ -87,6 +87,7 @@ async function addOne(parts: OperationParts, task: Task): Promise<Result> {
     attachments: [recorded],
   });
   const first = opened === undefined ? 0 : await handle.append([recorded]);
+  starting[Symbol.dispose]();
   const results = await attachOrUndo(parts, task, {
     handle,
     delegates: [delegate],

@@ -16,6 +16,7 @@ import {
 import { assertCommandVersion, DEFAULT_VERSION } from "../cni/version.ts";
 import { until } from "../kube/waiting.ts";
 import { createNetworkSources, createPolicy } from "./networks.ts";
+import { laterNetns } from "./later_netns.ts";
 import {
   inLane,
   type OperationParts,
@@ -163,7 +164,7 @@ async function undoStale(
     }
     const container = {
       containerId,
-      netns: handle.record.netns ?? "",
+      netns: laterNetns(handle.record.netns),
       cniArgs: [],
     };
     const inTurn = { ...task, signal };
@@ -246,7 +247,7 @@ async function tellPlugins(
   task: Task,
   before: readonly AttachmentRecord[],
 ): Promise<CniError[]> {
-  using _closed = parts.limits.starts.close();
+  using _closed = await parts.limits.starts.close(task.signal);
   const now = await readAllRecords(parts);
   const signal = within(task.signal, GC_MS);
   const { runtime } = toolsOf(parts, task);

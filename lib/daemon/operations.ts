@@ -40,6 +40,7 @@ import {
 } from "./attachments.ts";
 import type { ClusterLink } from "./cluster_link.ts";
 import type { MultusConf } from "./configuration.ts";
+import { laterNetns } from "./later_netns.ts";
 import type { LaneName, Limits } from "./limits.ts";
 import { type LostOptions, undoLost } from "./lost_record.ts";
 import {
@@ -140,9 +141,16 @@ export function containerOf({ call }: Task, cniArgs?: CniArgs): ContainerArgs {
   return { containerId, netns, cniArgs: cniArgs ?? parseCniArgs(args) };
 }
 
-/** What makes two requests the same one: everything that the runtime said. */
-export function keyOf({ args }: Call): string {
-  return JSON.stringify(args);
+/** What makes two requests the same one: the route, and everything that was said. */
+function keyOf({ args, attributes }: Call, isDelegate: boolean): string {
+  return JSON.stringify([isDelegate, args, attributes ?? null]);
+}
+
+function ending(): CniError {
+  return new CniError(
+    ErrorCode.tryAgainLater,
+    "The daemon is shutting down and takes no ADD: the next one will",
+  );
 }
 
 /**
@@ -165,12 +173,14 @@ export function inLane<T>(
 ): Promise<T> {
   const conf = options.conf ?? parts.confOf(call.args.stdin);
   const { lane, supersedes = false, isShared = true, work } = options;
+  if (lane === "add" && parts.isEnding()) return Promise.reject(ending());
+  const key = keyOf(call, options.conf !== undefined);
   const { containerId } = call.args;
   const request = {
     lane,
     // STATUS and GC are about no container, and must not wait for each other's turn.
     ...(containerId === "" ? {} : { containerId }),
-    ...(isShared ? { key: keyOf(call) } : {}),
+    ...(isShared ? { key } : {}),
     supersedes,
     signal: call.signal,
     timeoutMs: conf.requestTimeoutMs,
@@ -211,12 +221,6 @@ export function add(parts: OperationParts, call: Call): Promise<Result> {
 
 async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   const { call, conf, signal } = task;
-  if (parts.isEnding()) {
-    throw new CniError(
-      ErrorCode.tryAgainLater,
-      "The daemon is shutting down and takes no ADD: the next one will",
-    );
-  }
   const podArgs = readPodArgs(call.args);
   const link = await parts.linkOf(conf);
   const pod = await inSpan(
@@ -233,8 +237,9 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
   logDelegates(call.log, delegates);
   await assertInstalled(parts.runtimeOf(conf, call), delegates);
   await undoEarlier(parts, task);
-  await parts.limits.starts.pass(signal);
   const identity = { ...podArgs.pod, uid: podArgs.pod.uid || pod.uid };
+  // GC waits until the record says what is about to be made.
+  using starting = await parts.limits.starts.pass(signal);
   using handle = await parts.records.begin({
     containerId: call.args.containerId,
     netns: call.args.netns,
@@ -244,6 +249,7 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
       toRecorded(delegate, identity, podArgs.cniArgs)
     ),
   });
+  starting[Symbol.dispose]();
   const results = await attachOrUndo(parts, task, {
     handle,
     delegates,
@@ -287,7 +293,11 @@ async function findPod(
     name,
     uid === "" ? { signal } : { uid, signal },
   );
-  return await whileAsking(`pod ${namespace}/${name}`, found, signal);
+  return await whileAsking(found, {
+    subject: `pod ${namespace}/${name}`,
+    signal,
+    problem: () => link.cluster.api.problem,
+  });
 }
 
 async function selectFor(
@@ -536,7 +546,7 @@ async function undoContainer(
   }
   using handle = found;
   const netns = container.netns === ""
-    ? handle.record.netns ?? ""
+    ? laterNetns(handle.record.netns)
     : container.netns;
   const failures = await undo(parts, task, {
     handle,
