@@ -405,9 +405,7 @@ async function runWithin(
     if (outcome.code === 0 && outcome.signal === null) return outcome.stdout;
     throw failed(plugin, outcome);
   } catch (error) {
-    if (error instanceof CniError || error !== deadline.signal.reason) {
-      throw error;
-    }
+    if (error !== deadline.signal.reason) throw error;
     throw ended(plugin, {
       reason: error,
       deadline,
@@ -501,10 +499,13 @@ function ended(
     ? `did not finish within ${timeoutMs / 1000} s and was ended`
     : isTimeout
     ? "did not finish within the time of the request and was ended"
+    : reason instanceof CniError
+    ? `was ended: ${reason.message}`
     : "was ended, because the request was given up";
-  return new CniError(ErrorCode.tryAgainLater, `plugin ${type} ${how}`, {
-    cause: reason,
-  });
+  const code = reason instanceof CniError
+    ? reason.code
+    : ErrorCode.tryAgainLater;
+  return new CniError(code, `plugin ${type} ${how}`, { cause: reason });
 }
 
 function failed(plugin: PluginConf, outcome: PluginOutcome): CniError {

@@ -419,7 +419,11 @@ Deno.test("a plugin is ended when the caller's signal comes, and the error says 
       "plugin a did not finish within the time of the request and was ended",
     ],
     [undefined, 11, "plugin a was ended, because the request was given up"],
-    [new CniError(100, "Shutting down"), 100, "Shutting down"],
+    [
+      new CniError(100, "Shutting down"),
+      100,
+      "plugin a was ended: Shutting down",
+    ],
   ];
   for (const [reason, code, message] of cases) {
     await t.step(message, async () => {

@@ -54,7 +54,11 @@ export function createNetworkSources(
       try {
         if (link === undefined) return undefined;
         const found = link.cluster.getAttachment(namespace, name, { signal });
-        return await whileAsking(`network ${namespace}/${name}`, found, signal);
+        return await whileAsking(found, {
+          subject: `network ${namespace}/${name}`,
+          signal,
+          problem: () => link.cluster.api.problem,
+        });
       } catch (error) {
         if (error instanceof AttachmentNotFoundError) return undefined;
         throw error;
