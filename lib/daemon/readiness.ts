@@ -88,7 +88,9 @@ export async function waitForIndicator(
   }
 }
 
+/** The request's own deadline comes as a CniError around it. */
 function isTimeout(reason: unknown): boolean {
+  if (reason instanceof CniError) return isTimeout(reason.cause);
   return reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
