@@ -12,7 +12,12 @@ import {
 import { parseProfile } from "../lib/cli/profile.ts";
 import { checksumAt } from "../lib/cli/install_file.ts";
 import type { Profile } from "../lib/grants.ts";
+import { createResultCache } from "../lib/cni/result_cache.ts";
+import { createRecords } from "../lib/daemon/records.ts";
+import { auditEnv, collect, summarize } from "./audit.ts";
+import { installNoopPlugin, readCalls } from "./noop_plugin.ts";
 import { BUNDLES, type Ran, runProgram } from "./node.ts";
+import { nodeTest } from "./on_node.ts";
 
 /** As many shims are executed at once as a node starts pods after a reboot. */
 const SHIMS = 50;
@@ -250,3 +255,84 @@ Deno.test("install that ends between write and rename leaves a shim that works, 
   await assert.rejects(Deno.lstat(left), Deno.errors.NotFound);
   await place.version();
 });
+
+/** A pod that Multus attached to two networks, with a device. */
+async function recordPod(
+  { profile }: InstallPlace,
+  containerId: string,
+): Promise<void> {
+  const records = createRecords({ dir: profile.cniStateDir, bootId: "boot" });
+  const attachments = ["primary", "secondary"].map((name, index) => ({
+    config: JSON.stringify({ cniVersion: "1.0.0", name, type: "noop" }),
+    name,
+    ifname: index === 0 ? "eth0" : "net1",
+    isDefault: index === 0,
+    deviceInfoFile: join(profile.deviceInfoDir, "cni", name),
+  }));
+  const netns = `/run/netns/${containerId}`;
+  using handle = await records.begin({ containerId, netns, attachments });
+  for (const [index, { name, config, ifname }] of attachments.entries()) {
+    await handle.update(index, { state: "done" });
+    await createResultCache(profile.cniStateDir).write({
+      networkName: name,
+      containerId,
+      ifname,
+      netns,
+      cniArgs: [],
+      capabilityArgs: {},
+      config,
+      result: '{"cniVersion":"1.0.0"}',
+    });
+  }
+}
+
+nodeTest(
+  "install and uninstall ask for nothing outside their grants, and use all of them",
+  async () => {
+    await using place = await InstallPlace.create();
+    const { profile } = place;
+    const audit = join(place.dir, "audit");
+    await Deno.mkdir(audit);
+    const multusctl = async (...args: string[]): Promise<Ran> => {
+      const [program] = place.command;
+      const profileFile = join(profile.programDir, "profile.json");
+      return await runProgram([program, ...args, "--profile", profileFile], {
+        env: auditEnv("multusctl", audit),
+        clearEnv: true,
+      });
+    };
+    await Deno.writeTextFile(
+      join(profile.cniConfDir, "10-primary.conf"),
+      '{"cniVersion":"1.0.0","name":"primary","type":"noop"}',
+    );
+    await Deno.mkdir(join(place.bin, "calls"));
+    await installNoopPlugin(place.bin, "noop", {});
+    await Deno.mkdir(profile.socketDir);
+    await Deno.writeTextFile(join(profile.socketDir, "boot-id"), "boot");
+
+    const installed = await multusctl("install", "--multus-conf-file=auto");
+    assert.equal(installed.code, 0, installed.stderr);
+    await Deno.mkdir(profile.cniStateDir, { recursive: true });
+    for (const pod of ["gone", "runs"]) await recordPod(place, pod);
+    await Deno.writeTextFile("/run/netns/runs", "");
+    try {
+      const first = await multusctl("uninstall");
+      assert.equal(first.code, 1, first.stdout + first.stderr);
+      assert.match(first.stdout, /^Container runs: runs with net1/m);
+    } finally {
+      await Deno.remove("/run/netns/runs");
+    }
+    const second = await multusctl("uninstall");
+    assert.equal(second.code, 0, second.stdout + second.stderr);
+    const calls = await readCalls(place.bin);
+    assert.deepEqual(
+      calls.map(({ command, env }) => `${command} ${env.CNI_CONTAINERID}`),
+      ["DEL gone", "DEL gone", "DEL runs", "DEL runs"],
+    );
+    for await (const { name } of Deno.readDir(audit)) {
+      const text = await Deno.readTextFile(join(audit, name));
+      assert.deepEqual(summarize("multusctl", profile, text).outside, []);
+    }
+    await collect(profile, audit);
+  },
+);

@@ -7,8 +7,7 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
-import { resolveInRoot } from "../host/host_path.ts";
+import { basename, dirname } from "node:path";
 import {
   CONTAINERD_CONFIGS,
   CONTAINERD_IMPORT_DIRS,
@@ -19,6 +18,7 @@ import {
   KUBELET_CONFIG,
   OS_RELEASE,
 } from "./detection_paths.ts";
+import { findHostFile } from "./host_files.ts";
 import { readTomlValues, tomlPath, type TomlValues } from "./toml_values.ts";
 
 /** The distributions whose directories are known; `kubeadm` stands for it and most others. */
@@ -118,46 +118,21 @@ interface HostFiles {
 const FILE_BYTES_MAX = 1024 * 1024;
 
 function hostFiles(hostRoot: string): HostFiles {
-  const stat = (path: string): Promise<Deno.FileInfo | undefined> =>
-    unlessMissing(async () => await Deno.stat(await locate(hostRoot, path)));
   return {
     read: async (path) => {
-      const info = await stat(path);
-      if (info?.isFile !== true || info.size > FILE_BYTES_MAX) return undefined;
-      return await Deno.readTextFile(await locate(hostRoot, path));
+      const found = await findHostFile(hostRoot, path);
+      const isText = found?.info.isFile === true &&
+        found.info.size <= FILE_BYTES_MAX;
+      return isText ? await Deno.readTextFile(found.path) : undefined;
     },
     list: async (dir) => {
-      if ((await stat(dir))?.isDirectory !== true) return [];
-      const found = await locate(hostRoot, dir);
-      const entries = await Array.fromAsync(Deno.readDir(found));
+      const found = await findHostFile(hostRoot, dir);
+      if (found?.info.isDirectory !== true) return [];
+      const entries = await Array.fromAsync(Deno.readDir(found.path));
       return entries.map((entry) => entry.name).sort();
     },
-    isThere: async (path) => await stat(path) !== undefined,
+    isThere: async (path) => await findHostFile(hostRoot, path) !== undefined,
   };
-}
-
-/** With no more granted than the paths themselves, what leads to them cannot be looked at: then it is taken to hold no absolute link. */
-async function locate(hostRoot: string, path: string): Promise<string> {
-  try {
-    return await resolveInRoot(hostRoot, path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    return join(hostRoot, path);
-  }
-}
-
-async function unlessMissing<T>(
-  look: () => Promise<T>,
-): Promise<T | undefined> {
-  try {
-    return await look();
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return undefined;
-    throw error;
-  }
 }
 
 interface Runtime {
@@ -290,7 +265,9 @@ async function followK3sVersion(
   const [binDir = ""] = layout.binDirs;
   const isOfOneVersion = /^\/var\/lib\/rancher\/k3s\/data\/[0-9a-f]{64}\/bin$/
     .test(binDir);
-  if (!isOfOneVersion || !await files.isThere(K3S_CURRENT_BIN)) return layout;
+  if (!isOfOneVersion || !await files.isThere(dirname(K3S_CURRENT_BIN))) {
+    return layout;
+  }
   return {
     ...layout,
     binDirs: [K3S_CURRENT_BIN],

@@ -8,10 +8,10 @@
  *
  * @module
  */
-import { dirname, join, resolve } from "node:path";
-import { resolveInRoot } from "../host/host_path.ts";
+import { join } from "node:path";
 import type { Grant, GrantKind } from "../grants.ts";
 import type { Baked } from "./baked.ts";
+import { findHostFile } from "./host_files.ts";
 import { type Content, lookAt } from "./install_file.ts";
 import { DENO_NAME, type Installation } from "./installation.ts";
 import { readLauncher, renderLauncher } from "./launcher.ts";
@@ -127,50 +127,24 @@ async function installPlugin(
   });
 }
 
-/** Whether a plugin can be executed by the host; one that cannot be looked at is taken to be good. */
+/** Whether a plugin can be executed by the host; a link that leads where nothing may be looked at is taken to be good. */
 async function isRunnable(
   hostPath: string,
   { hostRoot, binDir, hostBinDir }: ProgramSources,
 ): Promise<boolean> {
-  const entry = await lookAt(join(binDir, hostPath.slice(hostBinDir.length)));
+  const path = join(binDir, hostPath.slice(hostBinDir.length));
+  const entry = await lookAt(path);
   if (entry === undefined) return false;
   if (!entry.isSymlink) return isExecutable(entry);
+  // A directory that is mounted without the host's root: links lead out of it.
+  if (join(hostRoot, hostPath) !== path) return true;
   try {
-    return isExecutable(await followInRoot(hostRoot, hostPath));
+    const found = await findHostFile(hostRoot, hostPath);
+    return found !== undefined && isExecutable(found.info);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) return true;
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory ||
-      error instanceof Deno.errors.FilesystemLoop
-    ) return false;
     throw error;
   }
-}
-
-/** As many links as one plugin's name may be away from its program. */
-const LINKS_MAX = 8;
-
-/**
- * What a link of the host leads to. Where not all that leads to it may be
- * looked at, only links in the place of the file itself are followed.
- */
-async function followInRoot(
-  hostRoot: string,
-  hostPath: string,
-): Promise<Deno.FileInfo> {
-  try {
-    return await Deno.lstat(await resolveInRoot(hostRoot, hostPath));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-  }
-  let path = hostPath;
-  for (let links = 0; links <= LINKS_MAX; links++) {
-    const info = await Deno.lstat(join(hostRoot, path));
-    if (!info.isSymlink) return info;
-    path = resolve(dirname(path), await Deno.readLink(join(hostRoot, path)));
-  }
-  throw new Deno.errors.FilesystemLoop(`Too many links: ${hostPath}`);
 }
 
 function isExecutable({ isFile, mode }: Deno.FileInfo): boolean {

@@ -12,6 +12,7 @@
  */
 import { join } from "node:path";
 import { parseConf } from "../cni/conf.ts";
+import { type Exec, findPlugin, isExecutableFile } from "../cni/exec.ts";
 import type { Runtime } from "../cni/list.ts";
 import {
   type CachedAttachment,
@@ -102,8 +103,7 @@ function createTools(
 ): AttachmentTools {
   const delegateExec = join(dirs.libexecDir, "delegate-exec");
   const runtime: Runtime = {
-    // Outside a pod too: the script then runs plugins without chroot, and no other program need be granted.
-    exec: createHostRootExec({ hostRoot: dirs.hostRoot, delegateExec }),
+    exec: createExec(dirs.hostRoot, delegateExec),
     pluginDirs: dirs.pluginDirs,
     cache: createResultCache(dirs.stateDir),
     pluginTimeoutMs: PLUGIN_TIMEOUT_MS,
@@ -115,6 +115,25 @@ function createTools(
     onDeviceInfoProblem: ({ name }, error) => say(`${name}: ${String(error)}`),
     bootId: NO_BOOT_ID,
   };
+}
+
+/** Outside a pod, too, plugins are run by the script, without chroot then: no other program need be granted. */
+function createExec(hostRoot: string, delegateExec: string): Exec {
+  const exec = createHostRootExec({ hostRoot, delegateExec });
+  if (hostRoot !== "/") return exec;
+  return {
+    ...exec,
+    findInPath: (type, dirs) => findPlugin(type, { dirs, isExecutable }),
+  };
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  try {
+    return isExecutableFile(await Deno.stat(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
 
 function nameOf({ pod, containerId }: AttachmentRecord): string {
