@@ -188,6 +188,42 @@ nodeTest(
 );
 
 nodeTest(
+  "a pod chooses among its own devices by name, and gets no other",
+  async () => {
+    await using node = await createDeviceNode();
+    await using _networks = await layNetworks(node);
+    await using _kubelet = await startFakeKubelet(node.dir, {
+      pods: [{
+        namespace: "default",
+        name: "choosing",
+        containers: { first: { [VF]: ["vf-1", "vf-2"] } },
+      }],
+    });
+    await node.startDaemon();
+    const own = await createDevicePod(node, "choosing", {
+      networks: '[{"name":"vf","deviceID":"vf-2"},{"name":"vf"}]',
+    });
+    await addPod(node, own);
+    deepEqual(await devicesGiven(node, own), { net1: "vf-2", net2: "vf-1" });
+    assertDone(node, await node.cni("DEL", own));
+    for (const name of ["choosing", "without"]) {
+      const foreign = await createDevicePod(node, name, {
+        networks: '[{"name":"vf","deviceID":"vf-3"}]',
+      });
+      const added = await node.cni("ADD", foreign);
+      const { code, msg } = JSON.parse(added.stdout);
+      equal(code, 7);
+      match(
+        msg,
+        /networks\[0\]\.deviceID: the pod was given no such device of ".*": "vf-3"$/,
+      );
+      deepEqual(await devicesGiven(node, foreign), {});
+      assertDone(node, await node.cni("DEL", foreign));
+    }
+  },
+);
+
+nodeTest(
   "concurrent ADDs share the kubelet's answer, also of an old kubelet with a long list and a rate limit",
   async () => {
     await using node = await createDeviceNode({ addConcurrency: 8 });

@@ -383,7 +383,7 @@ nodeTest(
           const conf = await added("sriov", sandbox);
           deepEqual(
             [conf.deviceID, conf.pciBusID, conf.runtimeConfig],
-            ["0000:03:02.1", "0000:03:02.1", { deviceID: "0000:03:02.1" }],
+            [undefined, undefined, { deviceID: "0000:03:02.1" }],
           );
         },
       }));

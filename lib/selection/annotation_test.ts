@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { CniError, ErrorCode } from "../cni/error.ts";
+import { CniError, ErrorCode, quote } from "../cni/error.ts";
 import {
   AnnotationError,
   parseDefaultNetwork,
@@ -339,6 +339,14 @@ const BAD_FIELDS: [fields: string, message: string][] = [
     `portMappings[0].hostIP: expected an address, found "host"`,
   ],
   [`"name":"a","deviceID":3`, "deviceID: expected a string, found 3"],
+  ...["../../../../proc", "a/b", "0000:03:02.1 ", "x".repeat(129), "vf\\n"].map(
+    (deviceId): [string, string] => [
+      `"name":"a","deviceID":"${deviceId}"`,
+      `deviceID: expected the ID of a device (at most 128 of A-Z, a-z, 0-9, ":", ".", "_", "-"), found ${
+        quote(JSON.parse(`"${deviceId}"`))
+      }`,
+    ],
+  ),
   [
     `"name":"a","ipam-claim-reference":{}`,
     "ipam-claim-reference: expected a string, found an object",
@@ -524,7 +532,7 @@ Deno.test("parseNetworks() gives back what was written as JSON", () => {
     ).map((value) => JSON.stringify(value)),
     cniArgs: jsonObject,
     defaultRoute: fc.array(address, { maxLength: 2 }),
-    deviceId: fc.string({ minLength: 1 }),
+    deviceId: fc.stringMatching(/^[0-9A-Za-z:_-]{1,20}$/),
     ipamClaimReference: label,
   }, { requiredKeys: ["name"] });
   fc.assert(

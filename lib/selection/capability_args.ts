@@ -9,7 +9,6 @@
  * @module
  */
 
-import type { NetConfList } from "../cni/conf.ts";
 import type { JsonText } from "../cni/json_text.ts";
 import { readMembers } from "../cni/json_text.ts";
 import type { Delegate } from "./delegate.ts";
@@ -59,8 +58,9 @@ export function buildCapabilityArgs(
   const args: Map<string, JsonText> = usesRuntimeConfig(delegate, requests)
     ? readRuntimeConfig(delegate.runtimeConfig)
     : new Map(requests.map(({ capability, value }) => [capability, value]));
-  if (delegate.deviceId !== undefined) {
-    args.set("deviceID", JSON.stringify(delegate.deviceId));
+  const deviceId = delegate.deviceId ?? unallocatedDevice(delegate);
+  if (deviceId !== undefined) {
+    args.set("deviceID", JSON.stringify(deviceId));
   }
   if (delegate.deviceInfoFile !== undefined) {
     args.set("CNIDeviceInfoFile", JSON.stringify(delegate.deviceInfoFile));
@@ -70,12 +70,28 @@ export function buildCapabilityArgs(
 
 /** The requests that no plugin of the chain declares a capability for. */
 export function listUnheardRequests(
-  list: NetConfList,
-  selection: NetworkSelection,
+  delegate: Pick<Delegate, "list" | "selection" | "resourceName">,
 ): CapabilityRequest[] {
-  return listRequests(selection).filter(({ capability }) =>
+  const { list, selection } = delegate;
+  const requests = selection === undefined ? [] : listRequests(selection);
+  const device = unallocatedDevice(delegate);
+  if (device !== undefined) {
+    const value = JSON.stringify(device);
+    requests.push({ key: "deviceID", capability: "deviceID", value });
+  }
+  return requests.filter(({ capability }) =>
     !list.plugins.some(({ capabilities }) => capabilities.has(capability))
   );
+}
+
+/**
+ * The device that a selection names where the kubelet gives none. Nobody says whose it is, so that only
+ * a network whose author declares the capability hears of it, and its configuration is left alone.
+ */
+function unallocatedDevice(
+  { selection, resourceName }: Pick<Delegate, "selection" | "resourceName">,
+): string | undefined {
+  return resourceName === undefined ? selection?.deviceId : undefined;
 }
 
 function usesRuntimeConfig(

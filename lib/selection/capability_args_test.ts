@@ -50,6 +50,16 @@ Deno.test("buildCapabilityArgs() gives each attachment what was asked for it", a
       ips: `["fd00::1/64"]`,
       ...DEVICE_ARGS,
     }],
+    [
+      "a device that nobody allocates",
+      delegateOf({}, `,"deviceID":"0000:03:02.1"`),
+      { deviceID: `"0000:03:02.1"` },
+    ],
+    [
+      "a device that was not allocated",
+      delegateOf({ resourceName: "x/nic" }, `,"deviceID":"0000:03:02.1"`),
+      {},
+    ],
     ["not the runtime's", delegateOf({ runtimeConfig: RUNTIME }, ""), {}],
     [
       "the default network: the runtime's",
@@ -135,12 +145,20 @@ Deno.test("listUnheardRequests() tells what no plugin of the chain declares", as
       [],
     ],
   ];
-  const [selection] = parseNetworks(`[{"name":"n",${ALL}}]`, "ns");
-  assert.ok(selection);
   for (const [conf, expected] of cases) {
     await t.step(conf, () => {
-      const unheard = listUnheardRequests(parseConf(conf), selection);
+      const list = parseConf(conf);
+      const unheard = listUnheardRequests(delegateOf({ list }, `,${ALL}`));
       assert.deepEqual(unheard.map(({ key }) => key), expected);
     });
   }
+  await t.step("a device that nobody allocates", () => {
+    const keysFor = (conf: string): string[] => {
+      const list = parseConf(conf);
+      const delegate = delegateOf({ list }, `,"deviceID":"q"`);
+      return listUnheardRequests(delegate).map(({ key }) => key);
+    };
+    assert.deepEqual(keysFor(chain()), ["deviceID"]);
+    assert.deepEqual(keysFor(chain(`"deviceID":true`)), []);
+  });
 });

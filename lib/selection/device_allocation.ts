@@ -1,12 +1,15 @@
 /**
  * Which of the pod's devices each attachment gets: of a resource, the kubelet's
  * devices in their order, to the attachments in theirs, so that the same pod
- * always comes out the same. A device that a selection names is its own and
- * not given to another.
+ * always comes out the same. A selection may choose among the pod's own devices
+ * by name; that one is then not given to another. A device of somebody else is
+ * refused: who may have which one is the kubelet's to say.
  *
  * @module
  */
 
+import { quote } from "../cni/error.ts";
+import { AnnotationError } from "./annotation_error.ts";
 import type { NetworkSelection } from "./network_selection.ts";
 
 /** An attachment that may need a device. */
@@ -14,7 +17,7 @@ export interface DeviceRequest {
   /** The resource that its definition names. */
   readonly resourceName?: string;
   /** What the pod asked for. */
-  readonly selection?: Pick<NetworkSelection, "deviceId">;
+  readonly selection?: Pick<NetworkSelection, "deviceId" | "place">;
 }
 
 /** The device of an attachment, if it has one. */
@@ -28,44 +31,66 @@ export interface DeviceAllocation {
 /** The IDs of the pod's devices of one resource, always in the same order. */
 export type DeviceIds = (resourceName: string) => Promise<readonly string[]>;
 
-/** The device of each attachment, in their order. The source is asked once for each resource. */
+/**
+ * The device of each attachment, in their order; none for one without resource. Without a source, none for anybody. The source is asked
+ * once for each resource.
+ *
+ * @throws {AnnotationError} If a selection names a device that is not one of the pod's.
+ */
 export async function allocateDevices(
   requests: readonly DeviceRequest[],
   deviceIds: DeviceIds | undefined,
 ): Promise<DeviceAllocation[]> {
   const named = new Set(requests.map(({ selection }) => selection?.deviceId));
-  const pools = new Map<string, { had: boolean; left: string[] }>();
+  const pools = new Map<string, Pool>();
   const allocations: DeviceAllocation[] = [];
   for (const { resourceName, selection } of requests) {
-    if (selection?.deviceId !== undefined || resourceName === undefined) {
-      allocations.push({
-        ...(selection?.deviceId === undefined
-          ? {}
-          : { deviceId: selection.deviceId }),
-        isShort: false,
-      });
+    if (resourceName === undefined || deviceIds === undefined) {
+      allocations.push({ isShort: false });
       continue;
     }
     const pool = pools.get(resourceName) ??
-      await openPool(resourceName, { deviceIds, named });
+      openPool(await deviceIds(resourceName), named);
     pools.set(resourceName, pool);
-    const deviceId = pool.left.shift();
     allocations.push(
-      deviceId === undefined
-        ? { isShort: pool.had }
-        : { deviceId, isShort: false },
+      selection?.deviceId === undefined
+        ? takeNext(pool)
+        : takeNamed(pool, resourceName, selection),
     );
   }
   return allocations;
 }
 
-async function openPool(
+/** The pod's devices of one resource, and those of them that are not given away or asked for by name. */
+interface Pool {
+  readonly ids: readonly string[];
+  readonly left: string[];
+}
+
+function openPool(
+  ids: readonly string[],
+  named: ReadonlySet<string | undefined>,
+): Pool {
+  return { ids, left: ids.filter((id) => !named.has(id)) };
+}
+
+function takeNext({ ids, left }: Pool): DeviceAllocation {
+  const deviceId = left.shift();
+  return deviceId === undefined
+    ? { isShort: ids.length > 0 }
+    : { deviceId, isShort: false };
+}
+
+function takeNamed(
+  { ids }: Pool,
   resourceName: string,
-  { deviceIds, named }: {
-    deviceIds: DeviceIds | undefined;
-    named: ReadonlySet<string | undefined>;
-  },
-): Promise<{ had: boolean; left: string[] }> {
-  const ids = await deviceIds?.(resourceName) ?? [];
-  return { had: ids.length > 0, left: ids.filter((id) => !named.has(id)) };
+  { deviceId = "", place }: NonNullable<DeviceRequest["selection"]>,
+): DeviceAllocation {
+  if (ids.includes(deviceId)) return { deviceId, isShort: false };
+  throw new AnnotationError(
+    `${place}.deviceID`,
+    `the pod was given no such device of ${quote(resourceName)}: ${
+      quote(deviceId)
+    }`,
+  );
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { AnnotationError } from "./annotation_error.ts";
 import { allocateDevices } from "./device_allocation.ts";
 import type { DeviceRequest } from "./device_allocation.ts";
 
@@ -21,7 +22,7 @@ Deno.test("allocateDevices() gives the devices of a resource in order", async (t
   });
   const named = (deviceId: string): DeviceRequest => ({
     ...nic,
-    selection: { deviceId },
+    selection: { deviceId, place: "networks[1]" },
   });
   const cases: [
     name: string,
@@ -29,7 +30,10 @@ Deno.test("allocateDevices() gives the devices of a resource in order", async (t
     expected: unknown[],
   ][] = [
     ["no request", [], []],
-    ["no resource", [{}, { selection: {} }], [none, none]],
+    ["no resource", [{}, { selection: { place: "networks[0]" } }], [
+      none,
+      none,
+    ]],
     ["one each", [nic, {}, nic], [has("a"), none, has("b")]],
     ["two resources", [nic, { resourceName: "y/nic" }, nic], [
       has("a"),
@@ -49,9 +53,11 @@ Deno.test("allocateDevices() gives the devices of a resource in order", async (t
       has("a"),
       has("c"),
     ]],
-    ["one named without resource", [{ selection: { deviceId: "q" } }], [
-      has("q"),
-    ]],
+    [
+      "one named without resource",
+      [{ selection: { deviceId: "a", place: "networks[0]" } }, nic],
+      [none, has("b")],
+    ],
   ];
   for (const [name, requests, expected] of cases) {
     await t.step(name, async () => {
@@ -60,9 +66,38 @@ Deno.test("allocateDevices() gives the devices of a resource in order", async (t
   }
 });
 
+Deno.test("allocateDevices() refuses a device that the pod was not given", async (t) => {
+  const cases: [resourceName: string, deviceId: string][] = [
+    ["x/nic", "d"],
+    ["x/nic", "0000:00:03.0"],
+    ["z/nic", "a"],
+  ];
+  for (const [resourceName, deviceId] of cases) {
+    await t.step(`${resourceName} ${deviceId}`, async () => {
+      const selection = { deviceId, place: "networks[1]" };
+      await assert.rejects(
+        allocateDevices([{ resourceName, selection }], ask),
+        (error) => {
+          assert.ok(error instanceof AnnotationError, String(error));
+          assert.equal(
+            error.message,
+            `networks[1].deviceID: the pod was given no such device of "${resourceName}": "${deviceId}"`,
+          );
+          return true;
+        },
+      );
+    });
+  }
+});
+
 Deno.test("allocateDevices() gives none when nobody can be asked", async () => {
-  const requests = [{ resourceName: "x/nic" }];
+  const selection = { deviceId: "a", place: "networks[0]" };
+  const requests = [{ resourceName: "x/nic" }, {
+    resourceName: "x/nic",
+    selection,
+  }];
   assert.deepEqual(await allocateDevices(requests, undefined), [
+    { isShort: false },
     { isShort: false },
   ]);
 });
@@ -73,7 +108,7 @@ Deno.test("allocateDevices() asks once for each resource, and only when it needs
     resourceName,
   }));
   await allocateDevices(
-    [{}, { selection: { deviceId: "q" } }, ...requests],
+    [{}, { selection: { deviceId: "q", place: "networks[0]" } }, ...requests],
     (resourceName) => {
       asked.push(resourceName);
       return ask(resourceName);
@@ -93,18 +128,25 @@ Deno.test("allocateDevices() passes on why the kubelet could not be asked", asyn
   );
 });
 
-Deno.test("allocateDevices() never gives one device twice", async () => {
-  const request = fc.record({
+Deno.test("allocateDevices() gives each device of the pod to one attachment, and no other device", async () => {
+  const chosen = fc.constantFrom("a", "c", "d").map((deviceId) => ({
+    resourceName: deviceId === "d" ? "y/nic" : "x/nic",
+    selection: { deviceId, place: "networks[0]" },
+  }));
+  const next = fc.record({
     resourceName: fc.constantFrom("x/nic", "y/nic", "z/nic"),
-    selection: fc.record({ deviceId: fc.constantFrom("a", "d") }),
-  }, { requiredKeys: ["resourceName"] });
-  const requests = fc.uniqueArray(request, {
-    selector: ({ selection }) => selection?.deviceId ?? {},
-    maxLength: 8,
   });
+  const requests = fc.uniqueArray<DeviceRequest, unknown>(
+    fc.oneof(chosen, next),
+    { selector: ({ selection }) => selection?.deviceId ?? {}, maxLength: 8 },
+  );
   await fc.assert(fc.asyncProperty(requests, async (list) => {
-    const given = (await allocateDevices(list, ask))
-      .flatMap(({ deviceId }) => deviceId ?? []);
+    const devices = await allocateDevices(list, ask);
+    const given = devices.flatMap(({ deviceId }) => deviceId ?? []);
     assert.equal(new Set(given).size, given.length);
+    for (const [index, { deviceId }] of devices.entries()) {
+      const own = POOLS[list[index]?.resourceName ?? ""] ?? [];
+      assert.ok(deviceId === undefined || own.includes(deviceId));
+    }
   }));
 });

@@ -51,7 +51,7 @@ export interface NetworkSelection {
   readonly cniArgs?: JsonText;
   /** Gateways; empty means "this attachment keeps the default route that its plugin sets". */
   readonly defaultRoute?: readonly string[];
-  /** The device asked for. */
+  /** The device asked for, one of the pod's own where the network has a resource. */
   readonly deviceId?: string;
   /** The claim of an IPAM that keeps addresses; read by that IPAM itself. */
   readonly ipamClaimReference?: string;
@@ -72,6 +72,13 @@ const IP: Form = {
   accepts: (text) => familyOf(text) !== undefined,
 };
 const GATEWAY: Form = { expected: "the address of a gateway", accepts: isIp };
+/** A PCI address, a name of a device, or what a driver of resource claims calls it; these are short, and become parts of paths. */
+const DEVICE: Form = {
+  expected:
+    'the ID of a device (at most 128 of A-Z, a-z, 0-9, ":", ".", "_", "-")',
+  accepts: (text) =>
+    /^[0-9A-Za-z:._-]{1,128}$/.test(text) && !text.includes(".."),
+};
 const MAC: Form = { expected: "a hardware address", accepts: isMac };
 const GUID: Form = {
   expected: "a GUID of 8 bytes",
@@ -99,7 +106,7 @@ export function readSelection(
     portMappings: readPortMappings(fields),
     bandwidth: readBandwidth(fields),
     defaultRoute: readStrings(fields, "default-route", GATEWAY),
-    deviceId: readString(fields, "deviceID"),
+    deviceId: readString(fields, "deviceID", DEVICE),
     ipamClaimReference: readString(fields, "ipam-claim-reference"),
   });
 }

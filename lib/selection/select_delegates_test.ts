@@ -181,6 +181,18 @@ Deno.test("selectDelegates() configures each delegate and leaves the rest as it 
   );
 });
 
+Deno.test("selectDelegates() puts a device that nobody allocates into no configuration", async () => {
+  const { delegates, warnings } = await select({
+    networks: `[{"name":"a","deviceID":"0000:00:03.0"}]`,
+  });
+  assert.equal(
+    delegates[1]?.list.text,
+    `{"type":"macvlan","n":1.0,"name":"a"}`,
+  );
+  assert.equal(delegates[1]?.deviceId, undefined);
+  assert.deepEqual(warnings.map(({ reason }) => reason), ["RequestUnheard"]);
+});
+
 Deno.test("selectDelegates() gives the runtime's configuration to the default network only", async () => {
   const runtimeConfig = `{"portMappings":[]}`;
   const { delegates } = await select({
@@ -320,6 +332,11 @@ Deno.test("selectDelegates() refuses what cannot be, with its place, network and
       "one interface name for two",
       { networks: "a@x,other/a@x" },
       'networks[1].interface: the interface name "x" is already that of networks[0], network "ns/a"',
+    ],
+    [
+      "a device of somebody else",
+      { networks: `[{"name":"a"},{"name":"sriov","deviceID":"0000:00:03.0"}]` },
+      'networks[1].deviceID: the pod was given no such device of "x/nic": "0000:00:03.0"',
     ],
     [
       "one default route for two",

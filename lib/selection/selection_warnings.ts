@@ -60,7 +60,7 @@ function warnUnheard(
   delegate: Delegate,
   selection: NetworkSelection,
 ): Finding[] {
-  return listUnheardRequests(delegate.list, selection).map(
+  return listUnheardRequests(delegate).map(
     ({ key, capability }) => {
       const rest = IN_CNI_ARGS.includes(capability)
         ? "only a plugin that reads CNI_ARGS will follow it"
