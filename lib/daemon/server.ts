@@ -34,7 +34,7 @@ import {
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
 } from "../wire/request.ts";
-import type { Span, Tracer } from "../tracing.ts";
+import type { Span, Tracer } from "../wire/tracing.ts";
 
 /** One call of the runtime or of a hot-plug controller, as a value. */
 export interface Call {
@@ -200,18 +200,47 @@ interface Answered
   readonly response: Response;
 }
 
+/**
+ * What all bodies that are being read may take together: configurations have a
+ * few kB, so this is more requests than a node has pods, and far below the
+ * daemon's memory limit.
+ */
+const BODIES_BYTES_MAX = 64 * 1024 * 1024;
+
+let bodiesBytes = 0;
+
+/** Counts the bytes of one body, until it is disposed of. */
+function holdBytes(): Disposable & { add(bytes: number): void } {
+  let held = 0;
+  return {
+    add(bytes): void {
+      held += bytes;
+      bodiesBytes += bytes;
+      if (held > REQUEST_BYTES_MAX) {
+        throw new CniError(
+          ErrorCode.decodingFailure,
+          `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
+        );
+      }
+      if (bodiesBytes > BODIES_BYTES_MAX) {
+        throw new CniError(
+          ErrorCode.tryAgainLater,
+          "Too much is being asked at once: the requests together are larger than 64 MiB",
+        );
+      }
+    },
+    [Symbol.dispose](): void {
+      bodiesBytes -= held;
+    },
+  };
+}
+
 /** Reads a body of at most {@link REQUEST_BYTES_MAX}; a longer one is refused without being kept. */
 async function readBody(request: Request): Promise<string> {
   const chunks: Uint8Array[] = [];
-  let bytes = 0;
+  using held = holdBytes();
   for await (const chunk of request.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > REQUEST_BYTES_MAX) {
-      throw new CniError(
-        ErrorCode.decodingFailure,
-        `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
-      );
-    }
+    held.add(chunk.length);
     chunks.push(chunk);
   }
   const [only] = chunks;
