@@ -261,8 +261,9 @@ async function collect(
 
 /**
  * What may be on the host after an uninstall that was not there before:
- * directories that the kubelet or a network plugin made, and what plugins
- * keep of addresses that are in use no more.
+ * directories that the kubelet or a network plugin made, the one of the
+ * container runtime's cache, and what plugins keep of addresses that are in
+ * use no more.
  */
 const LEFT_ON_HOST = [
   "/etc/cni/multus",
@@ -276,180 +277,215 @@ const LEFT_ON_HOST = [
   "/var/lib/cni/networks/second",
   "/var/lib/cni/networks/second/last_reserved_ip.0",
   "/var/lib/cni/networks/second/lock",
+  "/var/lib/cni/results",
   "/var/lib/kubelet",
   "/var/lib/kubelet/device-plugins",
   "/var/lib/kubelet/pod-resources",
 ];
+
+/** One node, from before the installation until after the uninstall. */
+interface Story {
+  readonly t: Deno.TestContext;
+  readonly place: ImagePlace;
+  readonly pod: PodOptions;
+  /** Of the pod that gets networks. */
+  readonly uid: string;
+}
+
+/** The names of the pod and of its network namespace are the same. */
+const POD = "pod-a";
+
+async function addNetns(undo: AsyncDisposableStack): Promise<void> {
+  await ip("netns", "add", POD);
+  undo.defer(async () => {
+    await runProgram(["ip", "netns", "del", POD]);
+  });
+  for (const name of ["mimg0", "mimg1"]) {
+    undo.defer(async () => {
+      await runProgram(["ip", "link", "del", name]);
+    });
+  }
+}
+
+function tellApiServer(api: ApiServer, uid: string): void {
+  const network = { cniVersion: "1.0.0", ...bridge("mimg1", "10.245.9") };
+  api.put(attachmentManifest("second", {
+    namespace: "default",
+    config: JSON.stringify(network),
+  }));
+  api.put(podManifest(POD, {
+    namespace: "default",
+    uid,
+    nodeName: "node-a",
+    annotations: { "k8s.v1.cni.cncf.io/networks": "second" },
+  }));
+}
+
+async function tellInstall({ t, place, pod }: Story): Promise<void> {
+  const { plugins, binDir } = place.kind;
+  await step(
+    t,
+    "the init container installs, without any capability",
+    async () => {
+      await using install = await Container.create(
+        "install-multus-binary",
+        pod,
+      );
+      const { code, stdout, stderr } = await install.run();
+      assert.equal(code, 0, stdout + stderr);
+      for (const name of ["multus-shim", "passthru", ...plugins]) {
+        const path = join(place.host, binDir, name);
+        assert.ok((await Deno.lstat(path)).isFile, name);
+      }
+      assert.match(stdout, /^multus-shim: installed$/m);
+      if (plugins.includes("host-local")) {
+        assert.match(stdout, /^host-local: left as it is/m);
+      }
+    },
+  );
+}
+
+async function tellBeforeStart(
+  { t }: Story,
+  daemon: Container,
+): Promise<void> {
+  await step(t, "the root of the container cannot be written", async () => {
+    for (const dir of ["/", "/usr/src/multus-cni/bin", "/etc", "/tmp"]) {
+      const write = `: > ${dir}/x`;
+      const { code, stderr } = await daemon.exec(["/bin/sh", "-c", write]);
+      assert.notEqual(code, 0);
+      assert.match(stderr, /Read-only file system/);
+    }
+  });
+  await step(t, "the probes fail while there is no daemon", async () => {
+    for (const name of ["readinessProbe", "livenessProbe"] as const) {
+      const { code, stdout } = await daemon.probe(name);
+      assert.equal(code, 1);
+      assert.match(stdout, /The daemon does not answer/);
+    }
+  });
+}
+
+/** A daemon that runs in its container. */
+interface RunningDaemon {
+  readonly child: Deno.ChildProcess;
+  /** What it has said so far. */
+  log(): string;
+}
+
+function startDaemon(
+  container: Container,
+  undo: AsyncDisposableStack,
+): RunningDaemon {
+  const child = container.start();
+  const lines: string[] = [];
+  const reading = collect(child.stderr, lines);
+  undo.defer(async () => {
+    try {
+      child.kill("SIGKILL");
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      // It has ended by itself.
+    }
+    await reading;
+    await child.status;
+  });
+  return { child, log: () => lines.join("") };
+}
+
+async function tellDaemon(
+  { t, place, uid }: Story,
+  container: Container,
+): Promise<void> {
+  const { child, log } = startDaemon(container, place.undo);
+  const confPath = join(place.host, place.kind.confDir, "00-multus.conf");
+  await step(t, "the daemon becomes ready, as the probes see it", async () => {
+    const isReady = async (): Promise<boolean> =>
+      (await container.probe("readinessProbe")).code === 0;
+    await waitUntil(isReady, { what: "the readiness probe" })
+      .catch((error) => assert.fail(`${error}\n${log()}`));
+    assert.equal((await container.probe("livenessProbe")).code, 0);
+  });
+  await step(t, "00-multus.conf is on the host", async () => {
+    const conf = JSON.parse(await Deno.readTextFile(confPath));
+    assert.equal(conf.type, "multus-shim");
+    assert.equal(conf.daemonSocketDir, "/run/multus");
+  });
+  await step(t, "a pod gets its networks on real interfaces", async () => {
+    const { code, stdout } = await place.cni("ADD", POD, uid);
+    assert.equal(code, 0, stdout + log());
+    const links = await ip("-n", POD, "-br", "addr");
+    assert.match(links, /^eth0.* 10\.244\.9\.\d+\/24/m);
+    assert.match(links, /^net1.* 10\.245\.9\.\d+\/24/m);
+    await waitUntil(() => {
+      const { annotations } = place.api.get("Pod", POD, "default").metadata;
+      return JSON.parse(annotations?.[STATUS] ?? "[]").length === 2;
+    }, { what: "the network status" });
+  });
+  await step(
+    t,
+    "the daemon ends when it is asked to, and leaves the configuration",
+    async () => {
+      child.kill("SIGTERM");
+      assert.equal((await child.status).code, 0, log());
+      assert.ok((await Deno.lstat(confPath)).isFile);
+    },
+  );
+}
+
+async function tellUninstall({ t, place, uid }: Story): Promise<void> {
+  const pod = await place.pod(`multus-uninstall${place.kind.suffix}.yml`);
+  await using uninstaller = await Container.create("uninstall", pod);
+  await step(
+    t,
+    "uninstall leaves a pod that runs its networks, and is tried again",
+    async () => {
+      const { code, stdout, stderr } = await uninstaller.run();
+      assert.equal(code, 1, stdout + stderr);
+      assert.match(stdout, /^00-multus\.conf: removed$/m);
+      assert.match(stdout, /^Pod default\/pod-a: runs with net1/m);
+      assert.match(await ip("-n", POD, "-br", "addr"), /^net1.* 10\./m);
+      const handedOver = join(
+        place.host,
+        `/var/lib/cni/results/primary-${uid}-eth0`,
+      );
+      assert.ok((await Deno.lstat(handedOver)).isFile);
+      // As the container runtime does with its DEL.
+      await Deno.remove(handedOver);
+    },
+  );
+  await step(t, "uninstall undoes what a pod that is gone had", async () => {
+    await ip("netns", "del", POD);
+    const { code, stdout, stderr } = await uninstaller.run();
+    assert.equal(code, 0, stdout + stderr);
+    assert.match(stdout, /^Pod default\/pod-a: undone: /m);
+  });
+}
 
 for (const kind of NODE_KINDS) {
   nodeTest(
     `the manifest for ${kind.title} installs, gives pods their networks, and goes without a trace`,
     async (t) => {
       await using place = await ImagePlace.create(kind);
-      const { api, undo } = place;
       const untouched = await place.snapshot();
-      for (const name of ["mimg0", "mimg1"]) {
-        undo.defer(async () => {
-          await runProgram(["ip", "link", "del", name]);
-        });
-      }
-      api.put(attachmentManifest("second", {
-        namespace: "default",
-        config: JSON.stringify({
-          cniVersion: "1.0.0",
-          ...bridge("mimg1", "10.245.9"),
-        }),
-      }));
       const uid = crypto.randomUUID();
-      api.put(podManifest("pod-a", {
-        namespace: "default",
-        uid,
-        nodeName: "node-a",
-        annotations: { "k8s.v1.cni.cncf.io/networks": "second" },
-      }));
-      await ip("netns", "add", "pod-a");
-      let hasNetns = true;
-      undo.defer(async () => {
-        if (hasNetns) await ip("netns", "del", "pod-a");
-      });
-
       const pod = await place.pod(`multus-daemonset-thick${kind.suffix}.yml`);
-      await step(
-        t,
-        "the init container installs, without any capability",
-        async () => {
-          await using install = await Container.create(
-            "install-multus-binary",
-            pod,
-          );
-          const { code, stdout, stderr } = await install.run();
-          assert.equal(code, 0, stdout + stderr);
-          for (const name of ["multus-shim", "passthru", ...kind.plugins]) {
-            const path = join(place.host, kind.binDir, name);
-            assert.ok((await Deno.lstat(path)).isFile, name);
-          }
-          assert.match(stdout, /^multus-shim: installed$/m);
-          if (kind.plugins.includes("host-local")) {
-            assert.match(stdout, /^host-local: left as it is/m);
-          }
-        },
+      const story = { t, place, pod, uid };
+      await addNetns(place.undo);
+      tellApiServer(place.api, uid);
+      await tellInstall(story);
+      const daemon = place.undo.use(
+        await Container.create("kube-multus", pod),
       );
-
-      const daemon = await Container.create("kube-multus", pod);
-      undo.use(daemon);
-      await step(t, "the root of the container cannot be written", async () => {
-        for (const dir of ["/", "/usr/src/multus-cni/bin", "/etc", "/tmp"]) {
-          const { code, stderr } = await daemon.exec([
-            "/bin/sh",
-            "-c",
-            `: > ${dir}/x`,
-          ]);
-          assert.notEqual(code, 0);
-          assert.match(stderr, /Read-only file system/);
-        }
-      });
-      await step(t, "the probes fail while there is no daemon", async () => {
-        for (const name of ["readinessProbe", "livenessProbe"] as const) {
-          const { code, stdout } = await daemon.probe(name);
-          assert.equal(code, 1);
-          assert.match(stdout, /The daemon does not answer/);
-        }
-      });
-
-      const child = daemon.start();
-      const log: string[] = [];
-      const reading = collect(child.stderr, log);
-      let isRunning = true;
-      undo.defer(async () => {
-        if (isRunning) child.kill("SIGKILL");
-        await reading;
-        await child.status;
-      });
-      await step(
-        t,
-        "the daemon becomes ready, as the probes see it",
-        async () => {
-          await waitUntil(
-            async () => (await daemon.probe("readinessProbe")).code === 0,
-            {
-              what: "the readiness probe",
-            },
-          ).catch((error) => assert.fail(`${error}\n${log.join("")}`));
-          assert.equal((await daemon.probe("livenessProbe")).code, 0);
-        },
-      );
-      await step(t, "00-multus.conf is on the host, and first", async () => {
-        const text = await Deno.readTextFile(
-          join(place.host, kind.confDir, "00-multus.conf"),
-        );
-        const conf = JSON.parse(text);
-        assert.equal(conf.type, "multus-shim");
-        assert.equal(conf.daemonSocketDir, "/run/multus");
-      });
-      await step(t, "a pod gets its networks on real interfaces", async () => {
-        const { code, stdout } = await place.cni("ADD", "pod-a", uid);
-        assert.equal(code, 0, stdout + log.join(""));
-        const links = await ip("-n", "pod-a", "-br", "addr");
-        assert.match(links, /^eth0.* 10\.244\.9\.\d+\/24/m);
-        assert.match(links, /^net1.* 10\.245\.9\.\d+\/24/m);
-        await waitUntil(() => {
-          const { annotations } = api.get("Pod", "pod-a", "default").metadata;
-          return JSON.parse(annotations?.[STATUS] ?? "[]").length === 2;
-        }, { what: "the network status" });
-      });
-      await step(
-        t,
-        "the daemon ends when it is asked to, and leaves the configuration",
-        async () => {
-          isRunning = false;
-          child.kill("SIGTERM");
-          const { code } = await child.status;
-          assert.equal(code, 0, log.join(""));
-          assert.ok(
-            await Deno.lstat(join(place.host, kind.confDir, "00-multus.conf")),
-          );
-        },
-      );
-
-      const uninstall = await place.pod(`multus-uninstall${kind.suffix}.yml`);
-      await using uninstaller = await Container.create("uninstall", uninstall);
-      await step(
-        t,
-        "uninstall leaves a pod that runs its networks, and is tried again",
-        async () => {
-          const { code, stdout, stderr } = await uninstaller.run();
-          assert.equal(code, 1, stdout + stderr);
-          assert.match(stdout, /^00-multus\.conf: removed$/m);
-          assert.match(stdout, /^Pod default\/pod-a: runs with net1/m);
-          assert.match(await ip("-n", "pod-a", "-br", "addr"), /^net1.* 10\./m);
-        },
-      );
-      await step(
-        t,
-        "uninstall undoes what a pod that is gone had",
-        async () => {
-          await ip("netns", "del", "pod-a");
-          hasNetns = false;
-          const { code, stdout, stderr } = await uninstaller.run();
-          assert.equal(code, 0, stdout + stderr);
-          assert.match(stdout, /^Pod default\/pod-a: undone: /m);
-        },
-      );
+      await tellBeforeStart(story, daemon);
+      await tellDaemon(story, daemon);
+      await tellUninstall(story);
       await step(
         t,
         "the host is as it was before, but for the table",
         async () => {
           const left = await place.snapshot();
           for (const name of LEFT_ON_HOST) delete left[name];
-          // The container runtime's own: what was handed over to it, which it removes with its DEL.
-          const handedOver = Object.keys(left).filter((name) =>
-            name.startsWith("/var/lib/cni/results")
-          );
-          assert.deepEqual(handedOver, [
-            `/var/lib/cni/results/primary-${uid}-eth0`,
-            "/var/lib/cni/results",
-          ]);
-          for (const name of handedOver) delete left[name];
           assert.deepEqual(left, untouched);
         },
       );
