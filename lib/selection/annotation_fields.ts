@@ -28,6 +28,9 @@ export interface Form {
   readonly accepts: (value: string) => boolean;
 }
 
+/** Elements of a list: an interface has a handful of addresses, and all of them travel in one variable of the plugins' environment. */
+const ELEMENTS_MAX = 32;
+
 /**
  * Opens an object at a place.
  *
@@ -69,7 +72,7 @@ export function readString(
 /**
  * A member that is a list of strings in the given form.
  *
- * @throws {AnnotationError} If it, or one of its elements, is something else.
+ * @throws {AnnotationError} If it, or one of its elements, is something else, or there are too many.
  */
 export function readStrings(
   fields: Fields,
@@ -81,6 +84,13 @@ export function readStrings(
   if (list === undefined) return undefined;
   if (!Array.isArray(list)) {
     throw unexpected(place, { expected: "a list", found: list });
+  }
+  if (list.length > ELEMENTS_MAX) {
+    const expected = `at most ${ELEMENTS_MAX} elements`;
+    throw new AnnotationError(
+      place,
+      `expected ${expected}, found ${list.length}`,
+    );
   }
   return list.map((found: unknown, index) => {
     if (typeof found === "string" && form.accepts(found)) return found;

@@ -67,6 +67,9 @@ const GOOD_FIELDS: [fields: string, expected: Partial<NetworkSelection>][] = [
   [`"name":"a","ips":["10.0.0.1","10.0.0.2/24","fd00::1","fd00::2/64"]`, {
     ips: ["10.0.0.1", "10.0.0.2/24", "fd00::1", "fd00::2/64"],
   }],
+  [`"name":"a","ips":${JSON.stringify(Array(32).fill("fd00::1"))}`, {
+    ips: Array(32).fill("fd00::1"),
+  }],
   [`"name":"a","ips":[]`, {}],
   [`"name":"a","mac":"02:00:00:00:00:01"`, { mac: "02:00:00:00:00:01" }],
   [`"name":"a","mac":"0200.0000.0001"`, { mac: "0200.0000.0001" }],
@@ -200,6 +203,14 @@ const BAD_FIELDS: [fields: string, message: string][] = [
   ],
   [`"name":"a","ips":"10.0.0.1"`, `ips: expected a list, found "10.0.0.1"`],
   [`"name":"a","ips":{}`, "ips: expected a list, found an object"],
+  [
+    `"name":"a","ips":${JSON.stringify(Array(33).fill("10.0.0.1"))}`,
+    "ips: expected at most 32 elements, found 33",
+  ],
+  [
+    `"name":"a","default-route":${JSON.stringify(Array(33).fill("10.0.0.1"))}`,
+    "default-route: expected at most 32 elements, found 33",
+  ],
   [`"name":"a","ips":[7]`, "ips[0]: expected an address or CIDR, found 7"],
   [
     `"name":"a","ips":[null]`,

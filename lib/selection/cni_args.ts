@@ -5,12 +5,20 @@
  * @module
  */
 
-import type { CniArgs } from "../cni/args.ts";
+import { type CniArgs, formatCniArgs } from "../cni/args.ts";
+import { CniError, ErrorCode } from "../cni/error.ts";
 import type { Delegate, PodIdentity } from "./delegate.ts";
 
 type CniArg = CniArgs[number];
 
-/** The pairs of CNI_ARGS for one delegate: the pod first, then the runtime's others, then `MAC` and `IP` as asked for. */
+/** What the kernel takes as one variable is 128 KiB; far more than anybody needs, and a plugin that cannot be started cannot undo anything either. */
+const CNI_ARGS_BYTES_MAX = 65_536;
+
+/**
+ * The pairs of CNI_ARGS for one delegate: the pod first, then the runtime's others, then `MAC` and `IP` as asked for.
+ *
+ * @throws {CniError} Code 4, if they are too long to be given to a plugin.
+ */
 export function buildCniArgs(
   pod: PodIdentity,
   delegate: Pick<Delegate, "selection">,
@@ -25,11 +33,17 @@ export function buildCniArgs(
   ];
   const requested = requestedArgs(delegate);
   const ours = new Set([...identity, ...requested].map(([key]) => key));
-  return [
+  const args = [
     ...identity,
     ...runtimeArgs.filter(([key]) => !ours.has(key)),
     ...requested,
   ];
+  const { length } = new TextEncoder().encode(formatCniArgs(args));
+  if (length <= CNI_ARGS_BYTES_MAX) return args;
+  throw new CniError(
+    ErrorCode.invalidEnvironment,
+    `CNI_ARGS may have ${CNI_ARGS_BYTES_MAX} bytes at most, found ${length}`,
+  );
 }
 
 function requestedArgs({ selection }: Pick<Delegate, "selection">): CniArg[] {

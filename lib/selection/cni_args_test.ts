@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { formatCniArgs, parseCniArgs } from "../cni/args.ts";
+import { CniError, ErrorCode } from "../cni/error.ts";
 import { buildCniArgs } from "./cni_args.ts";
 import { parseNetworks } from "./annotation.ts";
 
@@ -46,4 +47,22 @@ Deno.test("buildCniArgs() puts the pod first, then the runtime's others, then th
 
 Deno.test("buildCniArgs() needs no selection", () => {
   assert.equal(formatCniArgs(buildCniArgs(POD, {}, [])), IDENTITY);
+});
+
+Deno.test("buildCniArgs() refuses more than a plugin can be given", () => {
+  const fill = 65_536 - IDENTITY.length - ";X=".length;
+  const longest = buildCniArgs(POD, {}, [["X", "x".repeat(fill)]]);
+  assert.equal(formatCniArgs(longest).length, 65_536);
+  assert.throws(
+    () => buildCniArgs(POD, {}, [["X", "x".repeat(fill - 1) + "ä"]]),
+    (error) => {
+      assert.ok(error instanceof CniError, String(error));
+      assert.equal(error.code, ErrorCode.invalidEnvironment);
+      assert.equal(
+        error.message,
+        "CNI_ARGS may have 65536 bytes at most, found 65537",
+      );
+      return true;
+    },
+  );
 });
