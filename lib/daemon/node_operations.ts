@@ -64,6 +64,13 @@ function notAvailable(reason: string): CniError {
   return new CniError(ErrorCode.pluginNotAvailable, `Not ready: ${reason}`);
 }
 
+/** A default network that cannot even be found is no reason to wait for a better answer: ADD would fail. */
+function asNotAvailable(error: unknown): never {
+  const isFinal = error instanceof CniError &&
+    error.code !== ErrorCode.tryAgainLater;
+  throw isFinal ? notAvailable(error.message) : error;
+}
+
 function versionOf(stdin: string): string {
   const version: unknown = JSON.parse(
     getMember(stdin, "cniVersion") ?? `"${DEFAULT_VERSION}"`,
@@ -83,7 +90,7 @@ async function statusOfDefaultNetwork(
       conf,
       createNetworkSources(conf, { link, signal }),
     );
-    const { list } = await policy.defaultNetwork();
+    const { list } = await policy.defaultNetwork().catch(asNotAvailable);
     await statusNetworkList(toolsOf(parts, task).runtime, list, { signal });
   } catch (error) {
     if (error instanceof CniError && error.code !== ErrorCode.tryAgainLater) {
