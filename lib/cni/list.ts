@@ -17,19 +17,17 @@
  * @module
  */
 
-import {
-  assertContainerId,
-  assertInterfaceName,
-  assertNetworkName,
-  type CniArgs,
-  formatCniArgs,
-} from "./args.ts";
+import { type CniArgs, formatCniArgs } from "./args.ts";
 import { type NetConfList, parseConf, type PluginConf } from "./conf.ts";
 import { CniError, ErrorCode, quote, readErrorDocument } from "./error.ts";
 import { type Exec, PluginBusyError, type PluginOutcome } from "./exec.ts";
 import { getMember, type JsonText, mergeObjects } from "./json_text.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
-import type { CachedAttachment, ResultCache } from "./result_cache.ts";
+import {
+  assertKeepable,
+  type CachedAttachment,
+  type ResultCache,
+} from "./result_cache.ts";
 import {
   assertCommandVersion,
   assertVersion,
@@ -147,7 +145,7 @@ export async function addNetworkList(
 ): Promise<Result> {
   const { attachment } = options;
   assertVersion(list.cniVersion);
-  assertAttachment(list, attachment);
+  assertKeepable(keyOf(list, attachment));
   const run: Run = { command: "ADD", runtime, list, ...options };
   let result: Result | undefined;
   for (const plugin of list.plugins) {
@@ -622,12 +620,6 @@ function readPluginResult(
       { cause },
     );
   }
-}
-
-function assertAttachment(list: NetConfList, attachment: AttachmentArgs): void {
-  assertNetworkName(list.name);
-  assertContainerId(attachment.containerId);
-  assertInterfaceName(attachment.ifname);
 }
 
 function keyOf(

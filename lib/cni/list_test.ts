@@ -378,6 +378,29 @@ Deno.test("addNetworkList() refuses names that cannot be, before anything runs",
     });
   }
   assert.deepEqual(await plugins.calls(), []);
+  await t.step("a network's name with which no file can be named", async () => {
+    const longest = 255 - "-c1-net1".length;
+    const nameOf = (length: number): NetConfList =>
+      parseConf(
+        `{"cniVersion":"1.0.0","name":"${"n".repeat(length)}","type":"a"}`,
+      );
+    const error = await expectError(
+      addNetworkList(runtimeOf(plugins), nameOf(longest + 1), options),
+    );
+    assert.equal(error.code, ErrorCode.invalidNetworkConfig);
+    assert.match(
+      error.message,
+      /^The network's name is too long \(at most 247 bytes with this container ID and interface\): "nnn/,
+    );
+    assert.deepEqual(await plugins.calls(), []);
+    await plugins.install("a", { ADD: `print '${JSON.stringify(RESULT)}'` });
+    await addNetworkList(runtimeOf(plugins), nameOf(longest), options);
+    for (const length of [longest, longest + 1]) {
+      await delNetworkList(runtimeOf(plugins), nameOf(length), options);
+    }
+    const { attachments } = await runtimeOf(plugins).cache.list();
+    assert.deepEqual(attachments, []);
+  });
 });
 
 Deno.test("addNetworkList() names a plugin that is not installed, and where it looked", async () => {

@@ -17,7 +17,7 @@ import {
   assertNetworkName,
   type CniArgs,
 } from "./args.ts";
-import { CniError, ErrorCode } from "./error.ts";
+import { CniError, ErrorCode, quote } from "./error.ts";
 import { getMember, type JsonText, readMembers } from "./json_text.ts";
 
 /** What one attachment is called. */
@@ -93,6 +93,8 @@ export interface ResultCache {
 }
 
 const KIND = "cniCacheV1";
+/** Of every file system that containers are run from; a few have less, and say so themselves. */
+const FILE_NAME_BYTES_MAX = 255;
 /** The prefix that `writeFileAtomic` gives to unfinished files; written out because this room imports nothing of `lib/host`. */
 const TEMPORARY_PREFIX = ".tmp-";
 
@@ -117,6 +119,15 @@ export function createResultCache(cacheDir: string): ResultCache {
   };
 }
 
+/**
+ * Checks the three names that make up the name of an attachment's file: what cannot be kept must not be begun.
+ *
+ * @throws {CniError} 4, 7 for a name that cannot be one, or is too long in the company of the others
+ */
+export function assertKeepable(key: AttachmentKey): void {
+  fileNameOf(key);
+}
+
 function read(
   path: string,
   key: AttachmentKey,
@@ -138,7 +149,7 @@ function readText(path: string): string | undefined {
   try {
     return Deno.readTextFileSync(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return undefined;
+    if (isNotThere(cause)) return undefined;
     throw new CniError(
       ErrorCode.ioFailure,
       `Result cache cannot be read (${reasonOf(cause)}): ${path}`,
@@ -204,7 +215,7 @@ function remove(path: string): void {
   try {
     Deno.removeSync(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return;
+    if (isNotThere(cause)) return;
     throw new CniError(
       ErrorCode.ioFailure,
       `Result cache cannot be removed (${reasonOf(cause)}): ${path}`,
@@ -260,6 +271,12 @@ async function namesIn(dir: string): Promise<string[]> {
   }
 }
 
+/** A name that the file system has no room for is that of no file; the error has no class of its own. */
+function isNotThere(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Error && "code" in error && error.code === "ENAMETOOLONG";
+}
+
 /** What could never be written is not there either: a DEL for such a name has nothing to fail for. */
 function isWritable(key: AttachmentKey): boolean {
   try {
@@ -276,7 +293,16 @@ function fileNameOf(
   assertNetworkName(networkName);
   assertContainerId(containerId);
   assertInterfaceName(ifname);
-  return `${networkName}-${containerId}-${ifname}`;
+  const fileName = `${networkName}-${containerId}-${ifname}`;
+  const excess = new TextEncoder().encode(fileName).length -
+    FILE_NAME_BYTES_MAX;
+  if (excess <= 0) return fileName;
+  throw new CniError(
+    ErrorCode.invalidNetworkConfig,
+    `The network's name is too long (at most ${
+      Math.max(networkName.length - excess, 0)
+    } bytes with this container ID and interface): ${quote(networkName)}`,
+  );
 }
 
 function formatAttachment(attachment: CachedAttachment): string {

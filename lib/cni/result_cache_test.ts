@@ -157,6 +157,8 @@ Deno.test("the cache never leaves its directory", async (t) => {
     [{ containerId: "a/../../b" }, ErrorCode.invalidEnvironment],
     [{ ifname: "../../x" }, ErrorCode.invalidEnvironment],
     [{ ifname: ".." }, ErrorCode.invalidEnvironment],
+    [{ networkName: "n".repeat(248) }, ErrorCode.invalidNetworkConfig],
+    [{ containerId: "c".repeat(300) }, ErrorCode.invalidNetworkConfig],
   ];
   for (const [over, code] of cases) {
     await t.step(JSON.stringify(over), async () => {
@@ -252,4 +254,12 @@ Deno.test("write(), read() and remove() say which file they could not have", asy
       await assert.rejects(act, { code: ErrorCode.ioFailure, message });
     });
   }
+});
+
+Deno.test("read() and remove() take a name that the file system has no room for as not there", async () => {
+  await using dir = await makeDir();
+  // As on a file system with shorter names; here it is the path that is too long.
+  const cache = createResultCache(`${dir.path}${"/d".repeat(3_000)}`);
+  assert.equal(await cache.read(ATTACHMENT), undefined);
+  await cache.remove(ATTACHMENT);
 });
