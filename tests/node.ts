@@ -46,7 +46,10 @@ export interface NodeOptions {
   /** Manifests that the API server begins with. */
   readonly objects?: readonly unknown[];
   /** How else the API server is to be. */
-  readonly api?: Pick<ApiServerOptions, "signsRequests" | "takesTokenless">;
+  readonly api?: Pick<
+    ApiServerOptions,
+    "allows" | "signsRequests" | "takesTokenless"
+  >;
 }
 
 /** What a CNI call came to. */
@@ -449,13 +452,19 @@ export class TestNode implements AsyncDisposable {
   /** Runs multusctl with exactly its grants. */
   async ctl(
     args: readonly string[],
-    options: { stdin?: string; env?: Readonly<Record<string, string>> } = {},
+    options: {
+      stdin?: string;
+      env?: Readonly<Record<string, string>>;
+      /** False where it is to be refused something. */
+      isAudited?: boolean;
+    } = {},
   ): Promise<CtlOutcome> {
+    const { isAudited = true } = options;
     const ran = await runProgram([this.program("multusctl"), ...args], {
       ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
       env: {
         MULTUS_NODE_NAME: this.nodeName,
-        ...this.auditEnv("multusctl"),
+        ...(isAudited ? this.auditEnv("multusctl") : {}),
         ...options.env,
       },
       clearEnv: true,

@@ -230,6 +230,9 @@ export function checkProxy(
 /** Time enough to notice what is not renewed by itself. */
 const EXPIRY_WARNING_MS = 14 * 86_400_000;
 
+/** The node's own certificate lives for a day or so and is renewed long before: this late, renewing fails. */
+const RENEWED_MS = 3_600_000;
+
 /** How long what the daemon shows to the API server, and trusts, is valid. */
 export async function checkCredentials(
   context: DoctorContext,
@@ -250,7 +253,11 @@ export async function checkCredentials(
   if (conf.perNodeCertificate !== undefined && profile.certDir !== undefined) {
     const file = join(profile.certDir, "multus-client-current.pem");
     findings.push(
-      ...await judgeCertificate("certificate of the node", { file }),
+      ...await judgeCertificate(
+        "certificate of the node",
+        { file },
+        RENEWED_MS,
+      ),
     );
   }
   return findings;
@@ -267,6 +274,7 @@ function subjectOf(what: string, source: TextSource): string {
 async function judgeCertificate(
   what: string,
   source: TextSource | undefined,
+  warnMs = EXPIRY_WARNING_MS,
 ): Promise<Finding[]> {
   if (source === undefined) return [];
   const subject = subjectOf(what, source);
@@ -278,7 +286,7 @@ async function judgeCertificate(
     return judgeExpiry(Date.parse(new X509Certificate(pem).validTo), {
       what,
       subject,
-      warnMs: EXPIRY_WARNING_MS,
+      warnMs,
     });
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
