@@ -27,7 +27,7 @@ import {
   isSupportedVersion,
   LATEST_VERSION,
 } from "./lib/cni/version.ts";
-import { createTracer, type Span } from "./lib/tracing.ts";
+import { createTracer, type Span } from "./lib/wire/tracing.ts";
 import { type Answer, decodeResult } from "./lib/wire/answer.ts";
 import {
   ConnectionCutError,

@@ -190,7 +190,7 @@ nodeTest(
             status,
           }),
         msg: new RegExp(
-          `^Kubernetes API is not available: .*answered ${status} on purpose$`,
+          `^Kubernetes API is not available: .*answered ${status} on purpose(: has the service account of Multus its ClusterRole\\?)?$`,
         ),
       })),
       {

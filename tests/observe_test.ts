@@ -230,6 +230,7 @@ nodeTest("the daemon's metrics", async (t) => {
     daemonConf: {
       logFormat: "json",
       metricsPort: 0,
+      pluginTimeoutSeconds: 3,
       metricsBindAddress: "127.0.0.1",
     },
   });
@@ -298,6 +299,10 @@ nodeTest("the daemon's metrics", async (t) => {
     const values = await read();
     equal(values.get(`multus_cni_plugin_execution_total ${labels}`), 1);
     equal(values.get("multus_deadline_exceeded_total command=ADD"), 0);
+    await installNoopPlugin(node.binDir, "bad", { ADD: "hang" });
+    equal((await node.cni("ADD", sandbox)).code, 1);
+    const late = await read();
+    equal(late.get("multus_deadline_exceeded_total command=ADD"), 1);
   });
 
   await step(t, "have no label that names a pod or a container", async () => {

@@ -58,7 +58,7 @@ import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
 import { startSpoolWorker } from "./spool_worker.ts";
-import { createTracer } from "../tracing.ts";
+import { createTracer } from "../wire/tracing.ts";
 import { withSpans } from "./plugin_spans.ts";
 import { spoolDirIn } from "../wire/places.ts";
 

@@ -57,7 +57,7 @@ import {
 } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
 import type { Spool } from "./spool.ts";
-import { inSpan } from "../tracing.ts";
+import { inSpan } from "../wire/tracing.ts";
 
 /** What the operations work with. */
 export interface OperationParts {

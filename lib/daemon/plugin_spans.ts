@@ -4,7 +4,7 @@
  */
 import { basename } from "node:path";
 import type { Exec, PluginCall } from "../cni/exec.ts";
-import type { Span } from "../tracing.ts";
+import type { Span } from "../wire/tracing.ts";
 
 /** An Exec whose plugins each run in a span of their own, and are told of it by `TRACEPARENT`. */
 export function withSpans(exec: Exec, parent: Span): Exec {

@@ -13,7 +13,7 @@
  *
  * W3C Trace Context, section 3.2 "Traceparent Header".
  */
-import { PROGRAM_VERSION } from "./wire/program_version.ts";
+import { PROGRAM_VERSION } from "./program_version.ts";
 
 /** What a span says of itself, by names of OpenTelemetry or our own. */
 export type SpanAttributes = Readonly<Record<string, string | number>>;
