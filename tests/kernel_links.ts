@@ -55,7 +55,7 @@ true
 const HAND_ON = {
   ADD: `
 PATH=/usr/bin:/bin
-print "$(sed -n '/^{/,$p' "$stdin_file" | sed 's/^.*"prevResult":\\({.*}\\)}$/\\1/')"
+print "$(sed '1,/^$/d' "$stdin_file" | tr -d '\\n' | sed 's/^.*"prevResult":\\({.*}\\)[[:space:]]*}[[:space:]]*$/\\1/')"
 `,
   DEL: "true",
   CHECK: "true",
