@@ -2,7 +2,8 @@
  * Events on pods, which is where people look first: best effort, a few a second at
  * most, never in anybody's way. The same thing said again of the same pod raises the
  * count of its event. When more is said than may be sent, what waits for one pod
- * under one reason is said in one event.
+ * under one reason is said in one event; and when more waits than is kept, the pod
+ * that has most to say loses its oldest, so that none is talked down by another.
  *
  * @module
  */
@@ -169,12 +170,26 @@ function enqueue(
     present.count += 1;
     return;
   }
-  if (state.waiting.size >= waitingMax) {
-    const [oldest] = state.waiting.keys();
-    if (oldest !== undefined) state.waiting.delete(oldest);
-    state.dropped += 1;
-  }
   state.waiting.set(key, { event, count: 1 });
+  if (state.waiting.size <= waitingMax) return;
+  const oldest = oldestOfLoudest(state.waiting);
+  if (oldest !== undefined) state.waiting.delete(oldest);
+  state.dropped += 1;
+}
+
+/** The first that waits of the pod of which most waits. */
+function oldestOfLoudest(
+  waiting: ReadonlyMap<string, Waiting>,
+): string | undefined {
+  const podOf = ({ event: { pod } }: Waiting): string =>
+    `${pod.namespace}/${pod.name}`;
+  const counts = new Map<string, number>();
+  for (const one of waiting.values()) {
+    counts.set(podOf(one), (counts.get(podOf(one)) ?? 0) + 1);
+  }
+  const most = Math.max(...counts.values());
+  return waiting.entries().find(([, one]) => counts.get(podOf(one)) === most)
+    ?.[0];
 }
 
 /** Sends what waits, until nothing does. Never throws. */

@@ -235,3 +235,27 @@ Deno.test("createEventRecorder() holds no more than its bound, and nothing when 
   recorder.post(event("late"));
   assert.equal(recorder.pending(), 10);
 });
+
+Deno.test("createEventRecorder() drops from the pod that has most to say", async () => {
+  await using fixture = await start({ waitingMax: 10 });
+  const { recorder, sent } = fixture;
+  const podOf = (name: string): PodEvent["pod"] => ({
+    namespace: "default",
+    name,
+    uid: name,
+  });
+  // Nothing is sent before the first turn is over.
+  recorder.post(event("quiet 0", { pod: podOf("quiet") }));
+  recorder.post(event("quiet 1", { pod: podOf("quiet") }));
+  for (let i = 0; i < 30; i += 1) {
+    recorder.post(event(`loud ${i}`, { pod: podOf("loud") }));
+  }
+  recorder.post(event("late", { pod: podOf("late") }));
+  assert.equal(recorder.dropped(), 23);
+  await recorder.drain(forever);
+  const said = new Set(sent().flatMap(({ message }) => message.split("\n")));
+  for (const message of ["quiet 0", "quiet 1", "late", "loud 29", "loud 23"]) {
+    assert.ok(said.has(message), message);
+  }
+  assert.ok(!said.has("loud 22"));
+});

@@ -29,7 +29,7 @@ import type { IsolationPolicy } from "./isolation.ts";
 import type { NetworkSelection } from "./network_selection.ts";
 import { resolveDefinition } from "./resolve_network.ts";
 import type { DefinitionSources, ResolvedNetwork } from "./resolve_network.ts";
-import { listWarnings } from "./selection_warnings.ts";
+import { limitWarnings, listWarnings } from "./selection_warnings.ts";
 import type { Warning } from "./selection_warnings.ts";
 
 /** The pod, and what the runtime said of it. */
@@ -70,7 +70,7 @@ export interface SelectionSources extends DefinitionSources {
 export interface SelectedDelegates {
   /** In the order of ADD. */
   readonly delegates: Delegate[];
-  /** In the order of the delegates. */
+  /** In the order of the delegates, and no more than a few. */
   readonly warnings: Warning[];
 }
 
@@ -121,8 +121,10 @@ export async function selectDelegates(
   );
   return {
     delegates,
-    warnings: delegates.flatMap((delegate, index) =>
-      listWarnings(delegate, devices[index])
+    warnings: limitWarnings(
+      delegates.flatMap((delegate, index) =>
+        listWarnings(delegate, devices[index])
+      ),
     ),
   };
 }

@@ -235,6 +235,14 @@ Deno.test("selectDelegates() warns of what has no effect, with network and inter
   );
 });
 
+Deno.test("selectDelegates() does not warn of hundreds of networks one by one", async () => {
+  const networks = JSON.stringify(
+    Array(200).fill({ name: "a", bandwidth: { ingressRate: 1 } }),
+  );
+  const { warnings } = await select({ networks });
+  assert.equal(warnings.length, 10);
+});
+
 Deno.test("selectDelegates() keeps pods of an isolated namespace out of others", async (t) => {
   const policy = { namespaceIsolation: true, globalNamespaces: ["other"] };
   await t.step(

@@ -32,6 +32,22 @@ export interface Warning {
 /** Capabilities whose requests also travel in CNI_ARGS. */
 const IN_CNI_ARGS: readonly string[] = ["ips", "mac"];
 
+/** Warnings of one ADD: what many networks have in common is one mistake, and each of them is an event on the API server. */
+const WARNINGS_MAX = 10;
+
+/** The first few warnings; the last of them says how many it stands for. */
+export function limitWarnings(warnings: readonly Warning[]): Warning[] {
+  const more = warnings.length - WARNINGS_MAX;
+  return warnings.slice(0, WARNINGS_MAX).map((warning, index) =>
+    more > 0 && index === WARNINGS_MAX - 1
+      ? {
+        ...warning,
+        message: `${warning.message} (and ${more} more warnings)`,
+      }
+      : warning
+  );
+}
+
 /** The warnings of one delegate. */
 export function listWarnings(
   delegate: Delegate,
@@ -81,14 +97,17 @@ function warnPrefixes(
   if (!delegate.list.plugins.some(({ text }) => usesStaticIpam(text))) {
     return [];
   }
-  return [...ips.entries()].filter(([, ip]) => parseCidr(ip) === undefined).map(
-    ([index, ip]) => [
-      "PrefixMissing",
-      `${place}.ips[${index}]: the IPAM plugin static of ${
-        title(delegate)
-      } needs a prefix length, found ${quote(ip)}`,
-    ],
+  const bare = [...ips.entries()].filter(([, ip]) =>
+    parseCidr(ip) === undefined
   );
+  const [first] = bare;
+  if (first === undefined) return [];
+  const [index, ip] = first;
+  const problem = `the IPAM plugin static of ${
+    title(delegate)
+  } needs a prefix length, found ${quote(ip)}`;
+  const rest = bare.length === 1 ? "" : ` and ${bare.length - 1} more`;
+  return [["PrefixMissing", `${place}.ips[${index}]: ${problem}${rest}`]];
 }
 
 function warnInterface(

@@ -3,7 +3,11 @@ import { parseConf } from "../cni/conf.ts";
 import { parseNetworks } from "./annotation.ts";
 import { KEEP_DEFAULT_ROUTES } from "./default_route.ts";
 import type { Delegate } from "./delegate.ts";
-import { listWarnings } from "./selection_warnings.ts";
+import {
+  limitWarnings,
+  listWarnings,
+  type Warning,
+} from "./selection_warnings.ts";
 
 function delegateOf(
   conf: string,
@@ -74,6 +78,16 @@ Deno.test("listWarnings() tells what nobody will hear, with its place", async (t
       ],
     ],
     [
+      "static IPAM with many addresses without prefix",
+      delegateOf(
+        STATIC,
+        `,"ips":["10.0.0.1/24","fd00::1","fd00::2","fd00::3"]`,
+      ),
+      [
+        'PrefixMissing networks[1].ips[1]: the IPAM plugin static of "ns/a" (net2) needs a prefix length, found "fd00::1" and 2 more',
+      ],
+    ],
+    [
       "an interface name for the default network",
       delegateOf(PLAIN, `,"interface":"x"`, {
         isDefault: true,
@@ -109,4 +123,20 @@ Deno.test("listWarnings() tells of a device that is missing", () => {
     message:
       'The kubelet gave the pod too few devices of "x/nic": none is left for "ns/a" (net2)',
   }]);
+});
+
+Deno.test("limitWarnings() keeps a few, and says how many there are", () => {
+  const warnings = Array.from({ length: 25 }, (_, index): Warning => ({
+    reason: "RequestUnheard",
+    network: "ns/a",
+    ifname: `net${index}`,
+    message: `warning ${index}`,
+  }));
+  assert.deepEqual(limitWarnings(warnings.slice(0, 10)), warnings.slice(0, 10));
+  const limited = limitWarnings(warnings);
+  assert.deepEqual(limited.slice(0, 9), warnings.slice(0, 9));
+  assert.deepEqual(
+    limited.slice(9).map(({ message }) => message),
+    ["warning 9 (and 15 more warnings)"],
+  );
 });
