@@ -9,7 +9,7 @@
 import { isMultusType, type NetConfList } from "../cni/conf.ts";
 import { CniError, quote } from "../cni/error.ts";
 import { getMember } from "../cni/json_text.ts";
-import { assertNotMultus } from "../selection/delegate_conf.ts";
+import { assertNotMultus } from "../selection/definition_checks.ts";
 
 /** A file that may be the default network's configuration. */
 export interface Candidate {

@@ -25,7 +25,7 @@ import {
   readMembers,
 } from "../cni/json_text.ts";
 import { DEFAULT_VERSION } from "../cni/version.ts";
-import { assertNotMultus } from "../selection/delegate_conf.ts";
+import { assertNotMultus } from "../selection/definition_checks.ts";
 import { DEFAULT_SOCKET_DIR } from "../wire/places.ts";
 import {
   assertDefaultNetwork,

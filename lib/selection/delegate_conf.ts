@@ -1,14 +1,13 @@
 /**
  * What is put into a delegate's configuration before it is run, as edits of
  * its text: every other key and every number stays as its author wrote it.
- * Also refuses configurations that would call Multus again.
  *
  * @module
  */
 
 import type { NetConfList } from "../cni/conf.ts";
-import { isMultusType, mapPlugins } from "../cni/conf.ts";
-import { CniError, ErrorCode, quote } from "../cni/error.ts";
+import { mapPlugins } from "../cni/conf.ts";
+import { quote } from "../cni/error.ts";
 import type { JsonText } from "../cni/json_text.ts";
 import { getMember, mergeObjects, setMember } from "../cni/json_text.ts";
 import { AnnotationError } from "./annotation_error.ts";
@@ -51,39 +50,6 @@ export function withCniArgs(
       setMember(args, "cni", mergeObjects(cni, cniArgs)),
     );
   });
-}
-
-/**
- * Refuses a configuration in which Multus would run itself again; `origin` begins the message.
- *
- * @throws {CniError} Code 7, naming the type that stands in it.
- */
-export function assertNotMultus(list: NetConfList, origin: string): void {
-  for (const { text } of list.plugins) {
-    const type = findMultusType(JSON.parse(text));
-    if (type === undefined) continue;
-    throw new CniError(
-      ErrorCode.invalidNetworkConfig,
-      `${origin} leads back to Multus itself and cannot be a delegate: type ${
-        quote(type)
-      }`,
-    );
-  }
-}
-
-/** The first `type` of Multus at any depth; `args` is left out, since what stands there never names a program. */
-function findMultusType(plugin: unknown): string | undefined {
-  const pending: unknown[] = [plugin];
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    if (typeof value !== "object" || value === null) continue;
-    for (const [key, item] of Object.entries(value)) {
-      if (key === "type" && typeof item === "string" && isMultusType(item)) {
-        return item;
-      }
-      if (key !== "args") pending.push(item);
-    }
-  }
-  return undefined;
 }
 
 /** The member's text, an empty object if there is none, undefined if it is something else. */

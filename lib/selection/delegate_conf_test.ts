@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseConf } from "../cni/conf.ts";
-import { CniError, ErrorCode } from "../cni/error.ts";
 import { AnnotationError } from "./annotation_error.ts";
-import { assertNotMultus, withCniArgs, withDevice } from "./delegate_conf.ts";
+import { withCniArgs, withDevice } from "./delegate_conf.ts";
 
 Deno.test("withDevice() puts both names into a single plugin and leaves the rest as it is written", () => {
   const list = parseConf(
@@ -102,47 +101,6 @@ Deno.test("withCniArgs() sets every member and loses none", () => {
     const expected = { ...reread(base), ...reread(over) };
     assert.deepEqual(JSON.parse(text).args.cni, expected);
   }));
-});
-
-Deno.test("assertNotMultus() refuses Multus at any depth", async (t) => {
-  const cases: [conf: string, type: string][] = [
-    [`{"type":"multus"}`, "multus"],
-    [`{"type":"multus-shim"}`, "multus-shim"],
-    [`{"plugins":[{"type":"bridge"},{"type":"multus"}]}`, "multus"],
-    [`{"type":"flannel","delegate":{"type":"multus"}}`, "multus"],
-    [
-      `{"type":"x","delegates":[{"a":[{"type":"multus-shim"}]}]}`,
-      "multus-shim",
-    ],
-  ];
-  for (const [conf, type] of cases) {
-    await t.step(conf, () => {
-      const list = parseConf(conf, { defaultName: "n" });
-      assert.throws(() => assertNotMultus(list, "The network"), (error) => {
-        assert.ok(error instanceof CniError);
-        assert.equal(error.code, ErrorCode.invalidNetworkConfig);
-        assert.equal(
-          error.message,
-          `The network leads back to Multus itself and cannot be a delegate: type "${type}"`,
-        );
-        return true;
-      });
-    });
-  }
-});
-
-Deno.test("assertNotMultus() lets everything else pass", async (t) => {
-  const confs = [
-    `{"type":"bridge","name":"multus"}`,
-    `{"type":"bridge","args":{"cni":{"type":"multus"}}}`,
-    `{"type":"passthru"}`,
-    `{"type":"bridge","x":${"[".repeat(900)}${"]".repeat(900)}}`,
-  ];
-  for (const conf of confs) {
-    await t.step(conf.slice(0, 60), () => {
-      assertNotMultus(parseConf(conf, { defaultName: "n" }), "The network");
-    });
-  }
 });
 
 function reread(value: Record<string, unknown>): Record<string, unknown> {

@@ -8,7 +8,8 @@
 import type { NetConfList } from "../cni/conf.ts";
 import { KEEP_DEFAULT_ROUTES } from "./default_route.ts";
 import type { Delegate, PodIdentity } from "./delegate.ts";
-import { assertNotMultus, withCniArgs } from "./delegate_conf.ts";
+import { assertDefinition } from "./definition_checks.ts";
+import { withCniArgs } from "./delegate_conf.ts";
 import type { InterfaceAttributes } from "./network_selection.ts";
 
 /** What comes with the configuration. */
@@ -24,7 +25,7 @@ export interface HotplugOptions {
 /**
  * Makes the delegate; it leaves the pod's default routes alone.
  *
- * @throws {CniError} Code 7, if the configuration leads back to Multus or cannot take the `cni-args`.
+ * @throws {CniError} Code 7, if the configuration holds what a definition may not, or cannot take the `cni-args`.
  */
 export function createHotplugDelegate(
   list: NetConfList,
@@ -32,7 +33,7 @@ export function createHotplugDelegate(
 ): Delegate {
   const { pod, ifname, attributes = {} } = options;
   const place = "interfaceAttributes";
-  assertNotMultus(list, "The configuration");
+  assertDefinition(list, "The configuration");
   const selection = {
     place,
     namespace: pod.namespace,

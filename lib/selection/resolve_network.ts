@@ -12,7 +12,7 @@ import type { NetConfList } from "../cni/conf.ts";
 import { parseConf } from "../cni/conf.ts";
 import { CniError, ErrorCode, quote } from "../cni/error.ts";
 import type { AttachmentDefinition, DefinitionName } from "./delegate.ts";
-import { assertNotMultus } from "./delegate_conf.ts";
+import { assertDefinition, assertNotMultus } from "./definition_checks.ts";
 import { isDefinitionName } from "./network_names.ts";
 
 /** A network with its configuration, and the definition that it came from. */
@@ -73,7 +73,7 @@ export async function resolveNetwork(
  * The configuration of a definition: `spec.config`, or the CNI file of its
  * name; `origin` begins each message.
  *
- * @throws {CniError} If there is no valid configuration or it leads back to Multus; what the sources throw.
+ * @throws {CniError} If there is no valid configuration or it holds what a definition may not; what the sources throw.
  */
 export async function resolveDefinition(
   definition: AttachmentDefinition,
@@ -82,7 +82,7 @@ export async function resolveDefinition(
 ): Promise<ResolvedNetwork> {
   const { namespace, name, resourceName } = definition;
   const list = await readConf(definition, sources, origin);
-  assertNotMultus(list, origin);
+  assertDefinition(list, origin);
   return {
     list,
     definition: { namespace, name },

@@ -20,7 +20,8 @@ import {
 import { KEEP_DEFAULT_ROUTES, planDefaultRoutes } from "./default_route.ts";
 import type { DefaultRouteRole } from "./default_route.ts";
 import type { Delegate, DelegateSource, PodIdentity } from "./delegate.ts";
-import { assertNotMultus, withCniArgs, withDevice } from "./delegate_conf.ts";
+import { assertNotMultus } from "./definition_checks.ts";
+import { withCniArgs, withDevice } from "./delegate_conf.ts";
 import { allocateDevices } from "./device_allocation.ts";
 import type { DeviceAllocation, DeviceIds } from "./device_allocation.ts";
 import { assignInterfaceNames } from "./interface_names.ts";
