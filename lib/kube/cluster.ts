@@ -25,6 +25,7 @@ import {
 import {
   createEventRecorder,
   type EventRecorder,
+  type Happening,
   type PodEvent,
 } from "./events.ts";
 import {
@@ -135,6 +136,8 @@ export interface Cluster extends AsyncDisposable {
   ): Promise<"written" | "gone">;
   /** Says something about a pod; returns at once, never throws. */
   postEvent(event: PodEvent): void;
+  /** Says something about this node, if its name is known; returns at once, never throws. */
+  postNodeEvent(event: Happening): void;
   /** A claim of dynamic resource allocation, live. @throws {ApiStatusError} {ApiUnavailableError} */
   getResourceClaim(
     namespace: string,
@@ -161,6 +164,7 @@ export interface Cluster extends AsyncDisposable {
 /** Makes the cluster. Needs `net` for the API server. */
 export function createCluster(options: ClusterOptions): Cluster {
   const parts = createParts(options);
+  const { nodeName } = options;
   const { api, events, pods, attachments } = parts;
   return {
     api,
@@ -178,6 +182,9 @@ export function createCluster(options: ClusterOptions): Cluster {
     patchNetworkStatus: (pod, statusJson, { signal }) =>
       patchNetworkStatus(api, pod, { statusJson, signal }),
     postEvent: (event) => events.post(event),
+    postNodeEvent: (event) => {
+      if (nodeName !== undefined) events.post({ ...event, node: nodeName });
+    },
     getResourceClaim: (namespace, name, { signal }) =>
       getResourceClaim(api, { namespace, name }, signal),
     listResourceSlices: (filter, { signal }) =>

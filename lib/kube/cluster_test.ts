@@ -422,6 +422,23 @@ Deno.test("createCluster() says events about pods", async () => {
   ]);
 });
 
+Deno.test("createCluster() says things about its own node, and of none without a name", async (t) => {
+  const what = { type: "Warning", reason: "R", message: "x" } as const;
+  for (const [nodeName, count] of [["node-1", 1], [undefined, 0]] as const) {
+    await t.step(nodeName ?? "no name", async () => {
+      await using fixture = await start(
+        [],
+        nodeName === undefined ? {} : { nodeName },
+      );
+      const { server, cluster } = fixture;
+      cluster.postNodeEvent(what);
+      await cluster.events.drain(forever);
+      const said = server.log.count({ verb: "create", resource: "events" });
+      assert.equal(said, count);
+    });
+  }
+});
+
 Deno.test("createCluster() tells of failing watches", async () => {
   const failures: string[] = [];
   await using fixture = await start([], {

@@ -1,6 +1,6 @@
 /**
- * Events on pods, which is where people look first: best effort, a few a second at
- * most, never in anybody's way. The same thing said again of the same pod raises the
+ * Events on pods, which is where people look first, and on the node: best effort, a few
+ * a second at most, never in anybody's way. The same thing said again of the same pod raises the
  * count of its event. When more is said than may be sent, what waits for one pod
  * under one reason is said in one event; and when more waits than is kept, the pod
  * that has most to say loses its oldest, so that none is talked down by another.
@@ -23,16 +23,26 @@ export interface EventTarget {
   readonly uid: string;
 }
 
-/** One thing to say about a pod. */
-export interface PodEvent {
-  /** Whom it is about. */
-  readonly pod: EventTarget;
+/** What happened. */
+export interface Happening {
   /** Whether it is worth a worry. */
   readonly type: "Normal" | "Warning";
   /** One word, such as "AddedInterface". */
   readonly reason: string;
   /** What happened, in a sentence. */
   readonly message: string;
+}
+
+/** One thing to say about a pod. */
+export interface PodEvent extends Happening {
+  /** Whom it is about. */
+  readonly pod: EventTarget;
+}
+
+/** One thing to say about a node. */
+export interface NodeEvent extends Happening {
+  /** The node's name. */
+  readonly node: string;
 }
 
 /** Who says it, and how much may be said. */
@@ -56,7 +66,7 @@ export interface EventRecorderOptions {
 /** Says things. */
 export interface EventRecorder extends AsyncDisposable {
   /** Takes an event and returns at once; never throws. */
-  post(event: PodEvent): void;
+  post(event: PodEvent | NodeEvent): void;
   /** Events that wait. */
   pending(): number;
   /** Events that were given up. */
@@ -96,7 +106,7 @@ export function createEventRecorder(
   return {
     post: (event) => {
       if (stopping.signal.aborted) return;
-      enqueue(state, event, options.waitingMax ?? WAITING_MAX);
+      enqueue(state, toSaid(event), options.waitingMax ?? WAITING_MAX);
       start();
     },
     pending: () => state.waiting.size + (state.busy ? 1 : 0),
@@ -109,9 +119,35 @@ export function createEventRecorder(
   };
 }
 
+/** Whom an event is about, whatever that is. */
+interface Subject extends EventTarget {
+  readonly kind: "Pod" | "Node";
+}
+
+interface Said extends Happening {
+  readonly about: Subject;
+}
+
 interface Waiting {
-  readonly event: PodEvent;
+  readonly event: Said;
   count: number;
+}
+
+/** A node is in no namespace, and its events are in this one. */
+const NODE_NAMESPACE = "default";
+
+function toSaid(event: PodEvent | NodeEvent): Said {
+  const { type, reason, message } = event;
+  const about: Subject = "pod" in event
+    ? { kind: "Pod", ...event.pod }
+    // By its name, as the kubelet's own events: `kubectl describe node` looks for that.
+    : {
+      kind: "Node",
+      namespace: NODE_NAMESPACE,
+      name: event.node,
+      uid: event.node,
+    };
+  return { about, type, reason, message };
 }
 
 interface Sent {
@@ -148,11 +184,12 @@ function createState(options: EventRecorderOptions): RecorderState {
 }
 
 /** The same event is the same key, whoever says it. */
-function keyOf({ pod, type, reason, message }: PodEvent): string {
+function keyOf({ about, type, reason, message }: Said): string {
   return JSON.stringify([
-    pod.namespace,
-    pod.name,
-    pod.uid,
+    about.kind,
+    about.namespace,
+    about.name,
+    about.uid,
     type,
     reason,
     message,
@@ -161,7 +198,7 @@ function keyOf({ pod, type, reason, message }: PodEvent): string {
 
 function enqueue(
   state: RecorderState,
-  event: PodEvent,
+  event: Said,
   waitingMax: number,
 ): void {
   const key = keyOf(event);
@@ -181,8 +218,8 @@ function enqueue(
 function oldestOfLoudest(
   waiting: ReadonlyMap<string, Waiting>,
 ): string | undefined {
-  const podOf = ({ event: { pod } }: Waiting): string =>
-    `${pod.namespace}/${pod.name}`;
+  const podOf = ({ event: { about } }: Waiting): string =>
+    `${about.kind} ${about.namespace}/${about.name}`;
   const counts = new Map<string, number>();
   for (const one of waiting.values()) {
     counts.set(podOf(one), (counts.get(podOf(one)) ?? 0) + 1);
@@ -234,9 +271,9 @@ function takeBatch(state: RecorderState): Waiting | undefined {
   if (!scarce) return { event, count };
   let message = event.message;
   for (const [key, other] of state.waiting) {
-    const { pod, reason, type } = other.event;
+    const { about, reason, type } = other.event;
     const joined = `${message}\n${other.event.message}`;
-    if (pod.uid !== event.pod.uid || reason !== event.reason) continue;
+    if (about.uid !== event.about.uid || reason !== event.reason) continue;
     if (type !== event.type || bytesOf(joined) > MESSAGE_BYTES_MAX) continue;
     message = joined;
     state.waiting.delete(key);
@@ -259,7 +296,7 @@ async function send(
       sent.count += batch.count;
       if (await countUp(options, state, { sent, batch, call })) return;
     }
-    const name = eventName(batch.event.pod);
+    const name = eventName(batch.event.about);
     await create(options, state, { name, batch, call });
     remember(state, key, { name, count: batch.count, at: state.now() });
   } catch {
@@ -273,7 +310,7 @@ async function countUp(
   state: RecorderState,
   { sent, batch, call }: { sent: Sent; batch: Waiting; call: CallOptions },
 ): Promise<boolean> {
-  const { namespace } = batch.event.pod;
+  const { namespace } = batch.event.about;
   const patch = { count: sent.count, lastTimestamp: timestamp(state.now()) };
   try {
     await api.patch({ type: EVENTS, namespace, name: sent.name }, patch, call);
@@ -292,7 +329,7 @@ async function create(
   state: RecorderState,
   { name, batch, call }: { name: string; batch: Waiting; call: CallOptions },
 ): Promise<void> {
-  const { namespace } = batch.event.pod;
+  const { namespace } = batch.event.about;
   const body = toEvent(options, batch, { name, at: timestamp(state.now()) });
   try {
     await options.api.create({ type: EVENTS, namespace }, body, call);
@@ -319,16 +356,16 @@ function toEvent(
   { event, count }: Waiting,
   { name, at }: { name: string; at: string },
 ): unknown {
-  const { namespace, uid } = event.pod;
+  const { kind, namespace, name: subject, uid } = event.about;
   return {
     apiVersion: "v1",
     kind: "Event",
     metadata: { name, namespace },
     involvedObject: {
       apiVersion: "v1",
-      kind: "Pod",
-      namespace,
-      name: event.pod.name,
+      kind,
+      ...(kind === "Pod" && { namespace }),
+      name: subject,
       uid,
     },
     type: event.type,
@@ -346,12 +383,12 @@ function toEvent(
 }
 
 /** Names have 253 characters at most, and the pod's may use them up. */
-const POD_NAME_CHARS_MAX = 230;
+const SUBJECT_NAME_CHARS_MAX = 230;
 
-function eventName(pod: EventTarget): string {
+function eventName(about: Subject): string {
   const random = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
   const suffix = random.toString(16).padStart(16, "0");
-  return `${pod.name.slice(0, POD_NAME_CHARS_MAX)}.${suffix}`;
+  return `${about.name.slice(0, SUBJECT_NAME_CHARS_MAX)}.${suffix}`;
 }
 
 /** The API wants whole seconds here. */

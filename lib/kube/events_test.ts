@@ -95,6 +95,39 @@ Deno.test("createEventRecorder() says what people look for", async () => {
   });
 });
 
+Deno.test("createEventRecorder() says of a node what `kubectl describe node` shows, and counts that up, too", async () => {
+  await using fixture = await start();
+  const { recorder, sent } = fixture;
+  const what = { node: "node-1", type: "Warning", reason: "R" } as const;
+  recorder.post({ ...what, message: "one" });
+  await recorder.drain(forever);
+  recorder.post({ ...what, message: "one" });
+  recorder.post(
+    event("of a pod", {
+      pod: { namespace: "default", name: "node-1", uid: "node-1" },
+    }),
+  );
+  await recorder.drain(forever);
+  const [first, second] = sent();
+  assert.deepEqual(first.involvedObject, {
+    apiVersion: "v1",
+    kind: "Node",
+    name: "node-1",
+    uid: "node-1",
+  });
+  assert.deepEqual(
+    [
+      first.metadata.namespace,
+      first.type,
+      first.reason,
+      first.message,
+      first.count,
+    ],
+    ["default", "Warning", "R", "one", 2],
+  );
+  assert.deepEqual([second.involvedObject.kind, second.count], ["Pod", 1]);
+});
+
 Deno.test("createEventRecorder() counts up what is said again", async () => {
   const clock = { ms: 0 };
   await using fixture = await start({ now: () => clock.ms });
