@@ -211,3 +211,47 @@ Deno.test({
     assert.match(ran.stdout, /supportedVersions/);
   },
 });
+
+Deno.test({
+  name: "the shim's owner cannot have a program of its own run by a plugin",
+  ignore: !isOnTestNode(),
+  async fn(): Promise<void> {
+    await using node = await TestNode.create({
+      isAudited: false,
+      objects: [{
+        apiVersion: "v1",
+        kind: "Pod",
+        metadata: { name: "p", namespace: "default" },
+        spec: { nodeName: "node-a" },
+      }],
+    });
+    await node.startDaemon();
+    const taken = join(node.profile.cniStateDir, "spool", "taken");
+    const proof = join(node.dir, "proof");
+    await Deno.mkdir(taken, { recursive: true });
+    await Deno.writeTextFile(
+      join(taken, "evilipam"),
+      `#!/bin/sh\nid >${proof}\n`,
+      { mode: 0o755 },
+    );
+    const uid = String(node.api.get("Pod", "p", "default").metadata.uid);
+    const sandbox = await node.createSandbox({ name: "p", uid });
+    const delegate = {
+      cniVersion: "1.0.0",
+      name: "x",
+      type: "ptp",
+      ipam: { type: "evilipam" },
+    };
+    const added = await node.cni("ADD", sandbox, {
+      conf: JSON.stringify({
+        ...node.runtimeConf,
+        clusterNetwork: undefined,
+        delegates: [delegate],
+      }),
+      env: { CNI_PATH: [...node.profile.cniBinDirs, taken].join(":") },
+    });
+    assert.equal(added.code, 1, added.stdout);
+    assert.match(added.stdout, /failed to find plugin .*evilipam/);
+    await assert.rejects(Deno.lstat(proof), Deno.errors.NotFound);
+  },
+});

@@ -14,7 +14,7 @@ import { createDeviceInfoFiles } from "../devices/device_info.ts";
 import { createDefaultRoutes } from "../host/default_routes.ts";
 import { createHostRootExec } from "../host/host_root_exec.ts";
 import { createLog, type Log, type LogSetup } from "../log.ts";
-import { startAutoConfig } from "./auto_config.ts";
+import { type AutoConfigEvent, startAutoConfig } from "./auto_config.ts";
 import { readBootId } from "./boot_id.ts";
 import {
   type ClusterLinks,
@@ -33,12 +33,14 @@ import { createDispatch } from "./dispatch.ts";
 import { createLimits } from "./limits.ts";
 import { type OperationParts, UNDO_MS } from "./operations.ts";
 import { withPassthru } from "./passthru.ts";
+import { withOwnPath } from "./plugin_path.ts";
 import {
   clusterProbe,
   createStatus,
   observeByMetrics,
   type Observed,
 } from "./observation.ts";
+import { toNodeEvent } from "./node_events.ts";
 import { createPublisher } from "./publisher.ts";
 import {
   createReadiness,
@@ -81,7 +83,10 @@ function createExec(conf: DaemonConf): Exec {
   const delegateExec = `${conf.libexecDir}/delegate-exec`;
   return withPassthru(
     conf.chrootDir === undefined
-      ? createDirectExec({ endDelegate: delegateExec })
+      ? withOwnPath(
+        createDirectExec({ endDelegate: delegateExec }),
+        conf.cniDir,
+      )
       : createHostRootExec({ hostRoot: conf.chrootDir, delegateExec }),
   );
 }
@@ -339,12 +344,25 @@ async function keepConfiguration(
   const autoConfig = stack.use(
     await startAutoConfig({
       conf,
-      onEvent: ({ message, isWarning }) =>
-        isWarning ? log.error(message) : log.verbose(message),
+      onEvent: (event) => tellConfiguration(observed, event, log),
     }),
   );
   observed.autoConfig = autoConfig;
   readiness.watch(() => autoConfig.probe());
+}
+
+/** In the log, and on the node what pods will suffer from. */
+function tellConfiguration(
+  { links }: Observed,
+  event: AutoConfigEvent,
+  log: Log,
+): void {
+  const { message, isWarning } = event;
+  if (isWarning) log.error(message);
+  else log.verbose(message);
+  const said = toNodeEvent(event);
+  // Other links only read; without any there is nobody to tell.
+  if (said !== undefined) links.list()[0]?.cluster.postNodeEvent(said);
 }
 
 /** Puts right what a crash left, beside the requests, until it is done or the daemon ends. */
