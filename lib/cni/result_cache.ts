@@ -90,6 +90,12 @@ export interface ResultCache {
   remove(key: AttachmentKey): Promise<void>;
   /** All of them, or those of one network or container. */
   list(options?: CacheFilter): Promise<CachedAttachments>;
+  /**
+   * Removes whatever is left of a container, readable or not, when all of it is undone.
+   *
+   * @throws {CniError} 5 when it cannot be removed
+   */
+  clear(containerId: string): Promise<void>;
 }
 
 const KIND = "cniCacheV1";
@@ -116,6 +122,7 @@ export function createResultCache(cacheDir: string): ResultCache {
         if (isWritable(key)) remove(pathOf(key));
       }),
     list: (options) => list(dir, options ?? {}),
+    clear: (containerId) => clear(dir, containerId),
   };
 }
 
@@ -275,6 +282,23 @@ async function namesIn(dir: string): Promise<string[]> {
 function isNotThere(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound ||
     error instanceof Error && "code" in error && error.code === "ENAMETOOLONG";
+}
+
+/** A shorter id may stand by chance in the name of a network; runtimes' have 64 digits. */
+const TELLING_ID_LENGTH = 32;
+
+async function clear(dir: string, containerId: string): Promise<void> {
+  const { attachments, unreadable } = await list(dir, { containerId });
+  for (const attachment of attachments) {
+    if (isWritable(attachment)) {
+      await remove(`${dir}/${fileNameOf(attachment)}`);
+    }
+  }
+  for (const { path } of unreadable) await remove(path);
+  if (containerId.length < TELLING_ID_LENGTH) return;
+  for (const name of await namesIn(dir)) {
+    if (name.includes(`-${containerId}-`)) await remove(`${dir}/${name}`);
+  }
 }
 
 /** What could never be written is not there either: a DEL for such a name has nothing to fail for. */

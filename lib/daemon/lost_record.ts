@@ -21,7 +21,6 @@ import {
 interface Known {
   readonly name: string;
   readonly ifname: string;
-  readonly network: string;
   readonly config: string;
   readonly attachment: AttachmentArgs;
 }
@@ -42,7 +41,9 @@ export interface LostOptions {
 }
 
 /**
- * Undoes what is known of the container, the last first; why something could not be undone.
+ * Undoes what is known of the container, the last first; why something could
+ * not be undone. A result may be as damaged as the record: where the pod asks
+ * for the same interface now, that is undone too, and counts as well.
  *
  * @throws {CniError} 5 when the cache cannot be listed.
  */
@@ -50,37 +51,49 @@ export async function undoLost(
   tools: AttachmentTools,
   options: LostOptions,
 ): Promise<CniError[]> {
-  const { container, signal } = options;
-  const { cache } = tools.runtime;
-  const { containerId } = container;
-  const cached = await cache.list({ containerId });
-  const inCache = cached.attachments.filter(({ config }) => config !== "").map(
+  const { container: { containerId }, signal } = options;
+  const cached = await cachedOf(tools, containerId);
+  const selected = selectedOf(options);
+  const undone = new Set<string>();
+  const failures = new Map<string, CniError>();
+  for (const known of [...cached, ...selected].reverse()) {
+    const failure = await undoKnown(tools, known, signal);
+    if (failure === undefined) undone.add(known.ifname);
+    else failures.set(known.ifname, failure);
+  }
+  const left = [...failures].filter(([ifname]) => !undone.has(ifname));
+  if (left.length === 0) await tools.runtime.cache.clear(containerId);
+  return left.map(([, failure]) => failure);
+}
+
+async function undoKnown(
+  { runtime }: AttachmentTools,
+  known: Known,
+  signal: AbortSignal,
+): Promise<CniError | undefined> {
+  try {
+    const list = parseConf(known.config);
+    const { attachment } = known;
+    await delNetworkList(runtime, list, { attachment, signal });
+    return undefined;
+  } catch (error) {
+    return about("detach", known, error);
+  }
+}
+
+async function cachedOf(
+  { runtime }: AttachmentTools,
+  containerId: string,
+): Promise<Known[]> {
+  const { attachments } = await runtime.cache.list({ containerId });
+  return attachments.filter(({ config }) => config !== "").map(
     (attachment): Known => ({
       name: attachment.networkName,
       ifname: attachment.ifname,
-      network: attachment.networkName,
       config: attachment.config,
       attachment,
     }),
   );
-  const isCached = (known: Known): boolean =>
-    inCache.some(({ network, ifname }) =>
-      network === known.network && ifname === known.ifname
-    );
-  const notCached = selectedOf(options).filter((known) => !isCached(known));
-  const failures: CniError[] = [];
-  for (const known of [...inCache, ...notCached].reverse()) {
-    try {
-      const list = parseConf(known.config);
-      const { attachment } = known;
-      await delNetworkList(tools.runtime, list, { attachment, signal });
-    } catch (error) {
-      failures.push(about("detach", known, error));
-    }
-  }
-  // Damaged files of the cache: what they held is undone, or nobody knows it any more.
-  if (failures.length === 0) await removeAll(cached.unreadable);
-  return failures;
 }
 
 function selectedOf({ selected, container }: LostOptions): Known[] {
@@ -90,19 +103,8 @@ function selectedOf({ selected, container }: LostOptions): Known[] {
     return {
       name: recorded.name,
       ifname: recorded.ifname,
-      network: delegate.list.name,
       config: recorded.config,
       attachment: argsOf(container, recorded),
     };
   });
-}
-
-async function removeAll(files: readonly { path: string }[]): Promise<void> {
-  for (const { path } of files) {
-    try {
-      await Deno.remove(path);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
 }

@@ -77,9 +77,7 @@ async function answer(
 
 async function toRequest(incoming: IncomingMessage): Promise<Request> {
   const { method = "GET", url = "/", headers } = incoming;
-  const pieces: Uint8Array[] = [];
-  for await (const piece of incoming) pieces.push(piece);
-  const body = Buffer.concat(pieces);
+  const body = await readBody(incoming);
   const texts = Object.entries(headers).flatMap(([name, value]) =>
     typeof value === "string" ? [[name, value]] : []
   );
@@ -88,6 +86,21 @@ async function toRequest(incoming: IncomingMessage): Promise<Request> {
     headers: Object.fromEntries(texts),
     ...(body.length === 0 ? {} : { body }),
   });
+}
+
+/** The whole body. A connection that is broken off in the middle ends the reading, too: iterating would wait for ever. */
+async function readBody(incoming: IncomingMessage): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  incoming.on("data", (piece: Uint8Array) => pieces.push(piece));
+  incoming.once("end", resolve);
+  incoming.once("error", reject);
+  incoming.once(
+    "close",
+    () => reject(new Deno.errors.ConnectionReset("The client has gone")),
+  );
+  await promise;
+  return Buffer.concat(pieces);
 }
 
 /** A watch's head is sent before there is anything to say. */

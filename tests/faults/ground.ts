@@ -37,8 +37,10 @@ export interface Ground extends AsyncDisposable {
   killAt(step: number): Promise<void>;
   /** The steps that were taken since the last `killAt`. */
   steps(): Promise<string[]>;
-  /** What is left of pods, empty when all is gone; waits for it to become empty for a while. */
-  leftOver(sandboxes: readonly Sandbox[]): Promise<string[]>;
+  /** What is left of pods but for files of these names, empty when all is gone; waits for it to become empty for a while. */
+  leftOver(sandboxes: readonly Sandbox[], except?: RegExp): Promise<string[]>;
+  /** Tells the step plugins something: the file `name` of theirs, which goes when the answer is disposed of. */
+  tell(name: string, text?: string): Promise<AsyncDisposable>;
 }
 
 /** Makes the ground; the daemon is not started yet. */
@@ -64,6 +66,8 @@ export async function prepareGround(
   await layStepped(node, networks);
   const kept = stack.move();
   let pods = 0;
+  // What one trial has left is not held against the next.
+  const known = new Set<string>();
   return {
     node,
     networks,
@@ -73,7 +77,9 @@ export async function prepareGround(
     killDaemon: async () => void await node.stopDaemon("SIGKILL"),
     killAt: (step) => killAt(node, step),
     steps: () => readSteps(node),
-    leftOver: (sandboxes) => waitForNothing(node, networks, sandboxes),
+    leftOver: (sandboxes, except) =>
+      waitForNothing({ node, networks, known }, sandboxes, except),
+    tell: (name, text = "") => tell(join(node.binDir, name), text),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
@@ -113,17 +119,46 @@ async function readSteps(node: TestNode): Promise<string[]> {
   return text.split("\n").filter((line) => line !== "");
 }
 
+async function tell(path: string, text: string): Promise<AsyncDisposable> {
+  await Deno.writeTextFile(path, text);
+  return { [Symbol.asyncDispose]: () => Deno.remove(path) };
+}
+
 async function waitForNothing(
-  node: TestNode,
-  networks: Networks,
+  { node, networks, known }: Pick<Ground, "node" | "networks"> & {
+    known: Set<string>;
+  },
   sandboxes: readonly Sandbox[],
+  except?: RegExp,
 ): Promise<string[]> {
   let left: string[] = [];
   await waitUntil(async () => {
-    left = await listLeft(node, networks, sandboxes);
+    const found = await listLeft(node, networks, sandboxes);
+    left = found.filter((what) =>
+      except?.test(what) !== true && !known.has(what)
+    );
     return left.length === 0;
   }, { what: "nothing left", timeoutMs: RECOVERY_MS }).catch(() => {});
+  for (const what of left) known.add(what);
   return left;
+}
+
+/** The DEL of a pod; what is wrong with its answer. */
+export async function deleteQuietly(
+  { node }: Ground,
+  sandbox: Sandbox,
+): Promise<string[]> {
+  const { code, stdout } = await node.cni("DEL", sandbox);
+  return code === 0 ? [] : [`DEL answered ${code}: ${stdout}`];
+}
+
+/** The ADD of a pod; what is wrong with its answer. */
+export async function addQuietly(
+  { node }: Ground,
+  sandbox: Sandbox,
+): Promise<string[]> {
+  const { code, stdout } = await node.cni("ADD", sandbox);
+  return code === 0 ? [] : [`ADD answered ${code}: ${stdout}`];
 }
 
 /** Waits for a condition as long as a recovery may take. */

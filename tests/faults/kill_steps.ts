@@ -3,7 +3,6 @@
  * Afterwards the next daemon must have undone what was begun, alone or with the
  * runtime's DEL, which comes while nobody is there or when somebody is again.
  */
-import type { Sandbox } from "../node.ts";
 import { readKernel } from "../pods.ts";
 import {
   createTally,
@@ -14,6 +13,7 @@ import {
 } from "./fault.ts";
 import {
   DELEGATES,
+  deleteQuietly,
   type Ground,
   prepareGround,
   waitForRecovery,
@@ -92,14 +92,6 @@ async function killInAdd(
 /** An ADD whose daemon has died waits for the next one, as long as it is told: here it must not. */
 function impatient({ node }: Ground): string {
   return JSON.stringify({ ...node.runtimeConf, shimWaitSeconds: 0 });
-}
-
-async function deleteQuietly(
-  { node }: Ground,
-  sandbox: Sandbox,
-): Promise<string[]> {
-  const { code, stdout } = await node.cni("DEL", sandbox);
-  return code === 0 ? [] : [`DEL answered ${code}: ${stdout}`];
 }
 
 /** What was answered is there, and stays. */

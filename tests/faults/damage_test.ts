@@ -1,0 +1,5 @@
+import { faultTest } from "./as_test.ts";
+import { DAMAGED, GO_RECORDS } from "./damage.ts";
+
+faultTest(DAMAGED);
+faultTest(GO_RECORDS);
