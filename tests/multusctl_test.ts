@@ -5,7 +5,6 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
-import type { ZodMiniType } from "zod/mini";
 import { AttachmentsReportShape } from "../lib/cli/attachments_schema.ts";
 import { PendingReportShape } from "../lib/cli/delete_pending_schema.ts";
 import {
@@ -14,6 +13,7 @@ import {
   DoctorReportShape,
 } from "../lib/cli/doctor_schema.ts";
 import { ExplainReportShape } from "../lib/cli/explain_schema.ts";
+import type { Shape } from "../lib/cli/shape.ts";
 import { StatusReportShape } from "../lib/cli/status_schema.ts";
 import { ValidationReportShape } from "../lib/cli/validate_schema.ts";
 import { removeMember } from "../lib/cni/json_text.ts";
@@ -62,12 +62,9 @@ async function createNode(
 }
 
 /** The JSON of a command, which must be of its shape and nothing else. */
-function readAs<T extends ZodMiniType>(
-  shape: T,
-  { stdout, stderr }: CtlOutcome,
-): T["_zod"]["output"] {
+function readAs<T>(shape: Shape<T>, { stdout, stderr }: CtlOutcome): T {
   ok(stdout !== "", stderr);
-  return shape.parse(JSON.parse(stdout)) as T["_zod"]["output"];
+  return shape.parse(JSON.parse(stdout));
 }
 
 nodeTest(
@@ -708,7 +705,7 @@ nodeTest(
     await addPod(node, sandbox);
     const examine = async (
       env: Record<string, string> = {},
-    ): Promise<DoctorFinding[]> => {
+    ): Promise<readonly DoctorFinding[]> => {
       const outcome = await node.ctl(["doctor", "--output", "json"], { env });
       const { findings, errors } = readAs(DoctorReportShape, outcome);
       equal(outcome.code, errors > 0 ? 1 : 0);

@@ -13,6 +13,7 @@ import {
 } from "../daemon/records.ts";
 import type {
   AttachmentsReport,
+  DamagedRecord,
   ListedAttachment,
 } from "./attachments_schema.ts";
 import {
@@ -138,7 +139,7 @@ export async function listAttachments(
   pod?: string,
 ): Promise<AttachmentsReport> {
   const attachments: ListedAttachment[] = [];
-  const damaged: AttachmentsReport["damaged"] = [];
+  const damaged: DamagedRecord[] = [];
   try {
     for await (const listed of createRecords({ dir: stateDir }).list()) {
       const { containerId } = listed;

@@ -6,7 +6,8 @@
  */
 import type { Answer } from "../wire/answer.ts";
 import { ask, DaemonAbsentError } from "../wire/ask.ts";
-import { type DaemonStatus, StatusShape } from "./status_schema.ts";
+import type { StatusDocument } from "../daemon/observation.ts";
+import { StatusShape } from "./status_schema.ts";
 
 /** The status is made from memory: a daemon that needs longer is stuck. */
 const STATUS_WAIT_MS = 5_000;
@@ -33,7 +34,7 @@ export class NoDaemonError extends Error {
  *
  * @throws {NoDaemonError} when nobody answers, or somebody who knows no status.
  */
-export async function askStatus(socketPath: string): Promise<DaemonStatus> {
+export async function askStatus(socketPath: string): Promise<StatusDocument> {
   const question = { socketPath, route: "/status", method: "GET" } as const;
   const answer = await askDaemon(question, STATUS_WAIT_MS);
   const parsed = answer.status === 200

@@ -2,26 +2,35 @@
  * The shape of what `multusctl delete-pending --output json` prints.
  */
 import * as z from "zod/mini";
+import type { Shape } from "./shape.ts";
 
 /** One DEL that waited. */
-export const PendingShape = z.strictObject({
-  containerId: z.string(),
+export interface PendingDelete {
+  /** The sandbox. */
+  readonly containerId: string;
   /** `<namespace>/<name>`, where the runtime said it. */
-  pod: z.optional(z.string()),
+  readonly pod?: string;
   /** In ISO 8601. */
-  leftAt: z.string(),
-  outcome: z.enum(["waiting", "done", "failed", "forgotten"]),
+  readonly leftAt: string;
+  /** What became of it. */
+  readonly outcome: "waiting" | "done" | "failed" | "forgotten";
   /** Why it failed. */
-  reason: z.optional(z.string()),
-});
+  readonly reason?: string;
+}
 
 /** What the command prints. */
-export const PendingReportShape = z.strictObject({
-  pending: z.array(PendingShape),
+export interface PendingReport {
+  /** Oldest first. */
+  readonly pending: readonly PendingDelete[];
+}
+
+/** The schema of what the command prints. */
+export const PendingReportShape: Shape<PendingReport> = z.strictObject({
+  pending: z.array(z.strictObject({
+    containerId: z.string(),
+    pod: z.exactOptional(z.string()),
+    leftAt: z.string(),
+    outcome: z.enum(["waiting", "done", "failed", "forgotten"]),
+    reason: z.exactOptional(z.string()),
+  })),
 });
-
-/** One DEL that waited. */
-export type PendingDelete = z.infer<typeof PendingShape>;
-
-/** What the command prints. */
-export type PendingReport = z.infer<typeof PendingReportShape>;

@@ -19,7 +19,12 @@ import {
 import type { FamilyRole } from "../selection/default_route.ts";
 import type { NetworkSources } from "../selection/resolve_network.ts";
 import { selectDelegates } from "../selection/select_delegates.ts";
-import type { ExplainedDelegate, ExplainReport } from "./explain_schema.ts";
+import type {
+  ExplainedDelegate,
+  ExplainedPlugin,
+  ExplainReport,
+  ExplainWarning,
+} from "./explain_schema.ts";
 import type { RuntimeConf } from "./node_view.ts";
 import type { PluginFinder } from "./plugin_finder.ts";
 
@@ -126,7 +131,7 @@ async function explainDelegate(
   const { list, displayName, ifname, source, resourceName } = delegate;
   const identity = { ...pod, containerId: CONTAINER_ID };
   const attachment = { capabilityArgs: buildCapabilityArgs(delegate) };
-  const plugins: ExplainedDelegate["plugins"] = [];
+  const plugins: ExplainedPlugin[] = [];
   for (const plugin of list.plugins) {
     const input = attachmentInput({ list, attachment }, {
       plugin,
@@ -198,9 +203,7 @@ function describeRole(role: FamilyRole): string {
   }
 }
 
-type Warning = ExplainReport["warnings"][number];
-
-function warnOfDevice(delegate: Delegate): Warning[] {
+function warnOfDevice(delegate: Delegate): ExplainWarning[] {
   const { resourceName, displayName: network, ifname } = delegate;
   if (resourceName === undefined) return [];
   return [{
@@ -212,7 +215,7 @@ function warnOfDevice(delegate: Delegate): Warning[] {
   }];
 }
 
-function warnOfPlugins(delegate: ExplainedDelegate): Warning[] {
+function warnOfPlugins(delegate: ExplainedDelegate): ExplainWarning[] {
   const { network, plugins } = delegate;
   return plugins.flatMap(({ problem }) =>
     problem === undefined ? [] : [{

@@ -2,64 +2,106 @@
  * The shape of what `multusctl explain --output json` prints.
  */
 import * as z from "zod/mini";
+import type { DelegateSource } from "../selection/delegate.ts";
+import type { Shape } from "./shape.ts";
 
-/** One plugin of one delegate. */
-const ExplainedPlugin = z.strictObject({
-  type: z.string(),
+/** One plugin of one network. */
+export interface ExplainedPlugin {
+  /** Its name. */
+  readonly type: string;
   /** Its file; absent when it is missing, or the daemon does it itself. */
-  path: z.optional(z.string()),
+  readonly path?: string;
   /** Why it cannot be run. */
-  problem: z.optional(z.string()),
+  readonly problem?: string;
   /** What it gets on standard input, byte for byte, but for prevResult of those before it. */
-  input: z.string(),
-});
+  readonly input: string;
+}
 
 /** One network that the pod would get. */
-export const ExplainedDelegateShape = z.strictObject({
+export interface ExplainedDelegate {
   /** Its place in the order of ADD, from 0. */
-  order: z.number(),
-  network: z.string(),
-  interface: z.string(),
-  source: z.enum([
-    "default",
-    "defaultNetworks",
-    "annotation",
-    "auxiliary",
-    "hotplug",
-  ]),
+  readonly order: number;
+  /** As network-status names it. */
+  readonly network: string;
+  /** The interface in the pod. */
+  readonly interface: string;
+  /** Why it is there. */
+  readonly source: DelegateSource;
   /** Where it came from, for a person. */
-  from: z.string(),
+  readonly from: string;
   /** The device plugin resource whose device it wants. */
-  resourceName: z.optional(z.string()),
+  readonly resourceName?: string;
   /** CNI_ARGS. */
-  cniArgs: z.string(),
-  /** What becomes of the default route that its plugins set. */
-  defaultRoute: z.strictObject({ ipv4: z.string(), ipv6: z.string() }),
-  plugins: z.array(ExplainedPlugin),
-});
+  readonly cniArgs: string;
+  /** What becomes of the default routes that its plugins set, by family. */
+  readonly defaultRoute: { readonly ipv4: string; readonly ipv6: string };
+  /** In the order of ADD. */
+  readonly plugins: readonly ExplainedPlugin[];
+}
+
+/** Something that the owner of the pod should know. */
+export interface ExplainWarning {
+  /** What kind it is. */
+  readonly reason: string;
+  /** Which network it is about. */
+  readonly network: string;
+  /** Which interface. */
+  readonly interface: string;
+  /** One sentence. */
+  readonly message: string;
+}
 
 /** What the command prints. */
-export const ExplainReportShape = z.strictObject({
+export interface ExplainReport {
+  /** `<namespace>/<name>`. */
+  readonly pod: string;
+  /** Which files hold; `runtime` is absent when the runtime has none of Multus. */
+  readonly configuration: {
+    readonly daemon: string;
+    readonly runtime?: string;
+  };
+  /** In the order of ADD; empty when there is an error. */
+  readonly delegates: readonly ExplainedDelegate[];
+  /** None of them stops ADD, but for a missing plugin. */
+  readonly warnings: readonly ExplainWarning[];
+  /** Why ADD would be refused. */
+  readonly error?: string;
+}
+
+/** The schema of what the command prints. */
+export const ExplainReportShape: Shape<ExplainReport> = z.strictObject({
   pod: z.string(),
   configuration: z.strictObject({
     daemon: z.string(),
-    /** The file that the runtime uses; absent when there is none of Multus. */
-    runtime: z.optional(z.string()),
+    runtime: z.exactOptional(z.string()),
   }),
-  /** In the order of ADD; empty when there is an error. */
-  delegates: z.array(ExplainedDelegateShape),
+  delegates: z.array(z.strictObject({
+    order: z.number(),
+    network: z.string(),
+    interface: z.string(),
+    source: z.enum([
+      "default",
+      "defaultNetworks",
+      "annotation",
+      "auxiliary",
+      "hotplug",
+    ]),
+    from: z.string(),
+    resourceName: z.exactOptional(z.string()),
+    cniArgs: z.string(),
+    defaultRoute: z.strictObject({ ipv4: z.string(), ipv6: z.string() }),
+    plugins: z.array(z.strictObject({
+      type: z.string(),
+      path: z.exactOptional(z.string()),
+      problem: z.exactOptional(z.string()),
+      input: z.string(),
+    })),
+  })),
   warnings: z.array(z.strictObject({
     reason: z.string(),
     network: z.string(),
     interface: z.string(),
     message: z.string(),
   })),
-  /** Why ADD would be refused. */
-  error: z.optional(z.string()),
+  error: z.exactOptional(z.string()),
 });
-
-/** One network that the pod would get. */
-export type ExplainedDelegate = z.infer<typeof ExplainedDelegateShape>;
-
-/** What the command prints. */
-export type ExplainReport = z.infer<typeof ExplainReportShape>;

@@ -68,21 +68,31 @@ export function readLocatedText(text: string): LocatedText {
     uniqueKeys: !isJson,
   });
   const documents = [...parsed] as Document.Parsed[];
-  const problems = isJson
-    ? []
-    : documents.flatMap(({ errors }) =>
-      errors.map(({ pos: [offset], message }) => ({
-        offset,
-        message: `Not YAML: ${message}`,
-      }))
-    );
+  const problems = isJson ? [] : documents.flatMap(problemsOf);
   return {
     isJson,
     problems,
     documents: documents.filter((document) =>
-      isJson || document.errors.length === 0
+      isJson || problemsOf(document).length === 0
     ).map((document) => locate(document, text, isJson)),
   };
+}
+
+function problemsOf(document: Document.Parsed): TextProblem[] {
+  const errors = document.errors.map(({ pos: [offset], message }) => ({
+    offset,
+    message: `Not YAML: ${message}`,
+  }));
+  if (errors.length > 0) return errors;
+  try {
+    document.toJS();
+    return [];
+  } catch (error) {
+    // Aliases without an anchor, or so many that they would fill the memory.
+    if (!(error instanceof ReferenceError)) throw error;
+    const [offset = 0] = document.range ?? [];
+    return [{ offset, message: `Not YAML: ${error.message}` }];
+  }
 }
 
 function findJsonProblem(text: string): TextProblem | undefined {

@@ -1,61 +1,87 @@
 /**
  * The shape of what `multusctl status --output json` prints, and of the
- * daemon's `GET /status` within it. Members may be added; none goes away
+ * daemon's `GET /status` within it. Members may be added there; none goes away
  * within a major version.
  */
 import * as z from "zod/mini";
+import type { StatusDocument } from "../daemon/observation.ts";
+import type { Shape } from "./shape.ts";
 
-const Gauge = z.object({ inFlight: z.number(), queued: z.number() });
+/** What is installed for the runtime. */
+export interface InstalledShim {
+  /** Its file. */
+  readonly path: string;
+  /** It is the file that was built with this multusctl. */
+  readonly same: boolean;
+  /** Its version, where it is that file. */
+  readonly version?: string;
+}
 
-/** What the daemon answers. */
-export const StatusShape = z.looseObject({
+/** What the command prints. */
+export interface StatusReport {
+  /** The version of multusctl, which is built together with shim and daemon. */
+  readonly multusctl: string;
+  /** Absent when no shim is installed. */
+  readonly shim?: InstalledShim;
+  /** What the daemon says. */
+  readonly daemon: StatusDocument;
+}
+
+const Gauge = z.looseObject({ inFlight: z.number(), queued: z.number() });
+
+const Problem = z.looseObject({
+  kind: z.enum(["primary-missing", "not-effective", "indicator-missing"]),
+  reason: z.string(),
+});
+
+/** The schema of what the daemon answers. */
+export const StatusShape: Shape<StatusDocument> = z.looseObject({
   version: z.string(),
   deno: z.string(),
   startedAt: z.string(),
   ready: z.boolean(),
   checks: z.array(
-    z.object({ name: z.string(), ok: z.boolean(), reason: z.string() }),
+    z.looseObject({ name: z.string(), ok: z.boolean(), reason: z.string() }),
   ),
   configPath: z.string(),
-  configuration: z.optional(z.object({
+  configuration: z.exactOptional(z.looseObject({
     mode: z.enum(["auto", "copy", "off"]),
-    file: z.optional(z.string()),
+    file: z.exactOptional(z.string()),
     effective: z.boolean(),
-    chosen: z.optional(z.string()),
+    chosen: z.exactOptional(z.string()),
     reason: z.string(),
-    problems: z.array(z.object({ kind: z.string(), reason: z.string() })),
-    sha256: z.optional(z.string()),
-    changedAt: z.optional(z.number()),
+    problems: z.array(Problem),
+    sha256: z.exactOptional(z.string()),
+    changedAt: z.exactOptional(z.number()),
     repairs: z.number(),
   })),
-  caches: z.array(z.object({
+  caches: z.array(z.looseObject({
     resource: z.string(),
     isSynced: z.boolean(),
     silentMs: z.number(),
   })),
-  lanes: z.record(z.string(), Gauge),
+  lanes: z.looseObject({
+    add: Gauge,
+    delete: Gauge,
+    check: Gauge,
+    gc: Gauge,
+    status: Gauge,
+  }),
   containers: z.number(),
   pendingTeardowns: z.number(),
   damagedRecords: z.array(z.string()),
   pendingStatuses: z.number(),
 });
 
-/** What the daemon answers. */
-export type DaemonStatus = z.infer<typeof StatusShape>;
-
-/** What the command prints. */
-export const StatusReportShape = z.strictObject({
-  /** The version of multusctl, which is built together with shim and daemon. */
+/** The schema of what the command prints. */
+export const StatusReportShape: Shape<StatusReport> = z.strictObject({
   multusctl: z.string(),
-  /** What is installed for the runtime; absent when nothing is. */
-  shim: z.optional(z.object({
+  shim: z.exactOptional(z.strictObject({
     path: z.string(),
-    version: z.optional(z.string()),
-    /** It is the file that was built with this multusctl. */
+    version: z.exactOptional(z.string()),
     same: z.boolean(),
   })),
-  daemon: StatusShape,
+  daemon: z.custom<StatusDocument>((value) =>
+    StatusShape.safeParse(value).success
+  ),
 });
-
-/** What the command prints. */
-export type StatusReport = z.infer<typeof StatusReportShape>;

@@ -36,7 +36,10 @@ import {
   planDefaultRoutes,
   type RouteRequest,
 } from "../selection/default_route.ts";
-import { assertNotMultus } from "../selection/delegate_conf.ts";
+import {
+  assertDefinition,
+  assertNotMultus,
+} from "../selection/definition_checks.ts";
 import {
   assignInterfaceNames,
   type NameRequest,
@@ -50,7 +53,11 @@ import {
   readLocatedText,
   type ValuePath,
 } from "./located_text.ts";
-import type { ValidationFinding, ValidationReport } from "./validate_schema.ts";
+import type {
+  CheckedObject,
+  ValidationFinding,
+  ValidationReport,
+} from "./validate_schema.ts";
 
 /** A text under the name of its file. */
 export interface NamedText {
@@ -88,7 +95,7 @@ export function validateTexts(texts: readonly NamedText[]): ValidationReport {
 
 function validateText({ file, text }: NamedText): ValidationReport {
   const findings: ValidationFinding[] = [];
-  const checked: ValidationReport["checked"] = [];
+  const checked: CheckedObject[] = [];
   const report: Subject["report"] = (severity, offset, message) => {
     findings.push({ file, ...placeAt(text, offset), severity, message });
   };
@@ -208,16 +215,19 @@ function validateDefinition(subject: Subject): void {
     report,
     prefix: "spec.config",
     parse: (text) => parseConf(text, { defaultName: String(name) }),
+    judge: assertDefinition,
   });
 }
 
 /** Checks a CNI configuration that stands in a text; the places are the text's. */
 function validateConf(
   embedded: EmbeddedText,
-  { report, prefix, parse }: {
+  { report, prefix, parse, judge }: {
     report: Subject["report"];
     prefix: string;
     parse: (text: string) => NetConfList;
+    /** What else must hold; throws what does not. */
+    judge: (list: NetConfList, origin: string) => void;
   },
 ): NetConfList | undefined {
   const title = prefix === "" ? "" : `${prefix}: `;
@@ -226,7 +236,7 @@ function validateConf(
   try {
     JSON.parse(embedded.text);
     const list = parse(embedded.text);
-    assertNotMultus(list, "It");
+    judge(list, "It");
     if (memberAt(document?.value, ["cniVersion"]) === undefined) {
       report(
         "warning",
@@ -389,6 +399,7 @@ function validateConfiguration(subject: Subject): string {
     report,
     prefix: "",
     parse: parserFor(subject.extension),
+    judge: assertNotMultus,
   });
   return `CNI configuration ${quote(list?.name ?? value["name"])}`;
 }
