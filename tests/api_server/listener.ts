@@ -89,7 +89,9 @@ async function toRequest(incoming: IncomingMessage): Promise<Request> {
 }
 
 /** The whole body. A connection that is broken off in the middle ends the reading, too: iterating would wait for ever. */
-async function readBody(incoming: IncomingMessage): Promise<Buffer> {
+async function readBody(
+  incoming: IncomingMessage,
+): Promise<Buffer<ArrayBuffer>> {
   const pieces: Uint8Array[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   incoming.on("data", (piece: Uint8Array) => pieces.push(piece));
