@@ -961,3 +961,24 @@ nodeTest(
     await assertNothingLeft(node, networks, []);
   },
 );
+
+nodeTest(
+  "ADD tells the pod by an event when a network is not found",
+  async () => {
+    await using node = await TestNode.create();
+    await using networks = await layNetworks(node);
+    await node.startDaemon();
+    const sandbox = await createPod(node, "seeker", { networks: "nowhere" });
+    const { json } = await node.cni("ADD", sandbox);
+    const msg =
+      'Cannot find NetworkAttachmentDefinition "default/nowhere" asked for by networks[0] as net1';
+    deepEqual([json.code, json.msg], [7, msg]);
+    const told = (): string[] =>
+      node.api.list("Event", "default").map(({ type, reason, note, message }) =>
+        `${type} ${reason} ${note ?? message}`
+      );
+    await waitUntil(() => told().length > 0, { what: "an event" });
+    deepEqual(told(), [`Warning NoNetworkFound ${msg}`]);
+    await assertNothingLeft(node, networks, [sandbox]);
+  },
+);

@@ -25,7 +25,10 @@ import {
 import type { Pod } from "../kube/objects.ts";
 import type { Log } from "../log.ts";
 import type { Delegate, PodIdentity } from "../selection/delegate.ts";
-import { selectDelegates } from "../selection/select_delegates.ts";
+import {
+  NetworkNotFoundError,
+  selectDelegates,
+} from "../selection/select_delegates.ts";
 import { whileAsking } from "./asking.ts";
 import {
   assertInstalled,
@@ -56,6 +59,7 @@ import {
   type Records,
 } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
+import { ShuttingDownError } from "./shutting_down.ts";
 import type { Spool } from "./spool.ts";
 import { inSpan } from "../wire/tracing.ts";
 
@@ -146,13 +150,6 @@ function keyOf({ args, attributes }: Call, isDelegate: boolean): string {
   return JSON.stringify([isDelegate, args, attributes ?? null]);
 }
 
-function ending(): CniError {
-  return new CniError(
-    ErrorCode.tryAgainLater,
-    "The daemon is shutting down and takes no ADD: the next one will",
-  );
-}
-
 /**
  * Does `work` in its lane, within the configuration's time for one request.
  *
@@ -173,7 +170,9 @@ export function inLane<T>(
 ): Promise<T> {
   const conf = options.conf ?? parts.confOf(call.args.stdin);
   const { lane, supersedes = false, isShared = true, work } = options;
-  if (lane === "add" && parts.isEnding()) return Promise.reject(ending());
+  if (lane === "add" && parts.isEnding()) {
+    return Promise.reject(new ShuttingDownError());
+  }
   const key = keyOf(call, options.conf !== undefined);
   const { containerId } = call.args;
   const request = {
@@ -323,7 +322,12 @@ async function selectFor(
       nodeName: parts.nodeName,
       signal,
     }),
-  );
+  ).catch((error: unknown) => {
+    if (error instanceof NetworkNotFoundError) {
+      parts.publisher.notFound({ link, pod, error });
+    }
+    throw error;
+  });
   const delegates = selected.delegates.map((delegate) =>
     withDeviceInfo(parts, call, delegate)
   );

@@ -12,6 +12,7 @@ import {
   formatNetworkStatus,
   type StatusSource,
 } from "../selection/network_status.ts";
+import type { NetworkNotFoundError } from "../selection/select_delegates.ts";
 import type { Warning } from "../selection/selection_warnings.ts";
 import { deviceInfoKey } from "./attachments.ts";
 import type { ClusterLink } from "./cluster_link.ts";
@@ -37,6 +38,14 @@ export interface Added {
 export interface Publisher {
   /** Attachments are there: events for the new ones, the status of all. */
   added(what: Added): void;
+  /** The pod asks for a network that there is not. */
+  notFound(
+    what: {
+      link: ClusterLink | undefined;
+      pod: EventTarget;
+      error: NetworkNotFoundError;
+    },
+  ): void;
   /** The record of a pod that goes on has changed: its status is written anew. */
   changed(
     what: { link: ClusterLink | undefined; record: AttachmentRecord },
@@ -155,6 +164,13 @@ export function createPublisher(tools: PublisherTools): Publisher {
       write(what.link, what.record, what.log);
       announce(what);
     },
+    notFound: ({ link, pod, error }) =>
+      link?.cluster.postEvent({
+        pod: targetOf(pod),
+        type: "Warning",
+        reason: "NoNetworkFound",
+        message: error.message,
+      }),
     changed: ({ link, record }) => write(link, record),
     statusOf: (record) => statusText(record, tools),
   };

@@ -33,6 +33,17 @@ import type { DefinitionSources, ResolvedNetwork } from "./resolve_network.ts";
 import { limitWarnings, listWarnings } from "./selection_warnings.ts";
 import type { Warning } from "./selection_warnings.ts";
 
+/** A pod asks for a network that there is not; its owner is told by an event. */
+export class NetworkNotFoundError extends CniError {
+  /** The name of the class. */
+  override readonly name = "NetworkNotFoundError";
+
+  /** Says which. */
+  constructor(message: string) {
+    super(ErrorCode.invalidNetworkConfig, message);
+  }
+}
+
 /** The pod, and what the runtime said of it. */
 export interface SelectionRequest {
   /** The pod with all its annotations. */
@@ -220,8 +231,7 @@ async function loadSelected(
       `NetworkAttachmentDefinition ${title} asked for by ${place} as ${ifname}`;
     return await resolveDefinition(definition, sources, origin);
   }
-  throw new CniError(
-    ErrorCode.invalidNetworkConfig,
+  throw new NetworkNotFoundError(
     `Cannot find NetworkAttachmentDefinition ${title} asked for by ${place} as ${ifname}`,
   );
 }
