@@ -56,6 +56,7 @@ import {
   type Operations,
   type Served,
 } from "./server.ts";
+import { ShuttingDownError } from "./shutting_down.ts";
 import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
@@ -320,7 +321,7 @@ async function drain(parts: OperationParts, timeoutMs: number): Promise<void> {
     ErrorCode.tryAgainLater,
     "The daemon is shutting down",
   );
-  limits.dropQueued("add", reason);
+  limits.dropQueued("add", new ShuttingDownError());
   try {
     await limits.settled(AbortSignal.timeout(timeoutMs));
   } catch {

@@ -34,6 +34,7 @@ import {
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
 } from "../wire/request.ts";
+import { ShuttingDownError } from "./shutting_down.ts";
 import type { Span, Tracer } from "../wire/tracing.ts";
 
 /** One call of the runtime or of a hot-plug controller, as a value. */
@@ -317,7 +318,10 @@ async function answerCall(
   } catch (error) {
     span?.end(error);
     const document = toErrorDocument(toCniError(error), version);
-    const response = Response.json(document, { status: 400 });
+    // Shims wait for the next daemon; controllers know no other status.
+    const isForNext = error instanceof ShuttingDownError && route === CNI_ROUTE;
+    const status = isForNext ? 503 : 400;
+    const response = Response.json(document, { status });
     return { ...known, response, error: document, isLate: isLate(error) };
   }
 }
