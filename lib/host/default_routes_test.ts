@@ -215,6 +215,29 @@ Deno.test("default-route finds a namespace by the host's links when the host's r
   }
 });
 
+Deno.test("default-route refuses when it cannot tell the namespace from the node's own", async () => {
+  await using pod = await createPodNet();
+  const before = await pod.defaults(4);
+  // Without this capability nobody may look at the namespaces of the first process, which has it.
+  const { code, stderr } = await new Deno.Command("/usr/bin/setpriv", {
+    args: [
+      "--bounding-set=-sys_ptrace",
+      "--inh-caps=-sys_ptrace",
+      SCRIPT,
+      pod.netns,
+      "net1",
+      "4",
+      "del",
+    ],
+  }).output();
+  assert.equal(code, 1);
+  assert.equal(
+    new TextDecoder().decode(stderr),
+    "default-route: cannot be compared with a namespace of the node's: /proc/1/ns/net\n",
+  );
+  assert.deepEqual(await pod.defaults(4), before);
+});
+
 Deno.test("remove() and add() say what was to be done and why it was not", async (t) => {
   await using pod = await createPodNet();
   await t.step("an interface that is not there", async () => {

@@ -327,6 +327,33 @@ Deno.test("delegate-exec ends a child of the caller's with all that descends fro
   await processesGone(script);
 });
 
+Deno.test("delegate-exec leaves alone what has another parent by the time it is to be ended", async () => {
+  await using host = await createHostRoot();
+  const sleep = (): Deno.ChildProcess =>
+    new Deno.Command("/bin/sleep", { args: ["1000"] }).spawn();
+  const [child, bystander] = [sleep(), sleep()];
+  // A number that is given again between two looks, as a list of children that is out of date.
+  await host.write("/children", `#!/bin/sh\necho ${bystander.pid}\n`, 0o755);
+  const text = await Deno.readTextFile(host.delegateExec);
+  assert.ok(text.includes("/bin/cat"));
+  await Deno.writeTextFile(
+    host.delegateExec,
+    text.replaceAll("/bin/cat", `${host.path}/children`),
+  );
+  const { code } = await new Deno.Command(host.delegateExec, {
+    args: ["end", String(child.pid)],
+  }).output();
+  assert.equal(code, 0);
+  assert.equal((await child.status).signal, "SIGKILL");
+  const { stdout } = await new Deno.Command("/bin/cat", {
+    args: [`/proc/${bystander.pid}/stat`],
+  }).output();
+  const stat = new TextDecoder().decode(stdout);
+  assert.match(stat, /\) S /, "neither stopped nor ended");
+  bystander.kill("SIGKILL");
+  await bystander.status;
+});
+
 for (const detached of [true, false]) {
   const kind = detached ? "leads a group" : "is in the caller's group";
   Deno.test(`delegate-exec ends a child that ${kind} and has a name made to mislead`, async () => {
