@@ -49,8 +49,11 @@ function isCovered(asked: Asked, grant: Grant): boolean {
   if (grant.kind === "read" || grant.kind === "write") {
     return isWithin(asked.value, grant.value);
   }
-  return asked.value === grant.value ||
-    addressOf(asked.value) === grant.value;
+  const address = addressOf(asked.value);
+  // A host without a port is granted with all of them.
+  return [asked.value, address, address.replace(/:\d+$/, "")].includes(
+    grant.value,
+  );
 }
 
 /** `host:port` of what fetch asks for, which is a whole URL. */
@@ -58,13 +61,21 @@ function addressOf(value: string): string {
   return URL.canParse(value) ? new URL(value).host : value;
 }
 
+/** What tests of bad input have programs ask for, in vain; they are nowhere, and in no profile. */
+const ASKED_IN_VAIN: readonly string[] = [
+  "/run/elsewhere",
+  "/nowhere",
+  "relative",
+];
+
 /**
  * Asked for and meant to be refused: what libraries look for in the
  * environment at import reads as not set (`--ignore-env`), and Deno itself
  * asks for a few at its start.
  */
 function isIgnored(asked: Asked): boolean {
-  return asked.permission === "env";
+  return asked.permission === "env" ||
+    ASKED_IN_VAIN.some((path) => isWithin(asked.value, path));
 }
 
 /** Sums up what one process asked for, from its audit file. */
