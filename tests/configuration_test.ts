@@ -982,3 +982,73 @@ nodeTest(
     await assertNothingLeft(node, networks, [sandbox]);
   },
 );
+
+nodeTest(
+  "a file that is a directory, or is not there, is named in one line",
+  async (t) => {
+    await using node = await TestNode.create({
+      profile: { multusConfDir: "$NODE/no-such-directory/net.d" },
+    });
+    await using networks = await layNetworks(node);
+    const { daemonConfig, multusConfDir } = node.profile;
+    const run = async (): Promise<[number, string]> => {
+      const { code, stderr } = await runProgram([
+        node.program("multus-daemon"),
+        "--config",
+        daemonConfig,
+      ]);
+      return [code, stderr];
+    };
+    const conf = await Deno.readTextFile(daemonConfig);
+    await step(t, "the daemon's configuration is not there", async () => {
+      await Deno.remove(daemonConfig);
+      deepEqual(await run(), [
+        1,
+        `multus-daemon: Cannot read the daemon's configuration: no such file: ${daemonConfig}\n`,
+      ]);
+    });
+    await step(t, "the daemon's configuration is a directory", async () => {
+      await Deno.mkdir(daemonConfig);
+      const [code, said] = await run();
+      equal(code, 1);
+      match(
+        said,
+        /^multus-daemon: Cannot read the daemon's configuration: Is a directory.*daemon-config\.json.*\n$/,
+      );
+      await Deno.remove(daemonConfig);
+      await Deno.writeTextFile(daemonConfig, conf);
+    });
+    await step(t, "the kubeconfig is a directory", async () => {
+      const kubeconfig = join(node.dir, "kubeconfig");
+      const text = await Deno.readTextFile(kubeconfig);
+      await Deno.remove(kubeconfig);
+      await Deno.mkdir(kubeconfig);
+      const [code, said] = await run();
+      equal(code, 1);
+      match(
+        said.split("\n").at(-2) ?? "",
+        /^multus-daemon: Cannot read .*\/kubeconfig: Is a directory/,
+      );
+      await Deno.remove(kubeconfig);
+      await Deno.writeTextFile(kubeconfig, text);
+    });
+    await step(t, "confDir is not there", async () => {
+      await Deno.remove(join(node.dir, "no-such-directory"), {
+        recursive: true,
+      });
+      putDefinition(node, "elsewhere", "");
+      await node.startDaemon();
+      const sandbox = await createPod(node, "lost", { networks: "elsewhere" });
+      const { json } = await node.cni("ADD", sandbox);
+      equal(json.code, 7);
+      match(
+        json.msg,
+        new RegExp(
+          `^NetworkAttachmentDefinition "default/elsewhere" asked for by networks\\[0\\] as net1: ` +
+            `No valid configuration in ${multusConfDir} has the name`,
+        ),
+      );
+      await assertNothingLeft(node, networks, [sandbox]);
+    });
+  },
+);
