@@ -189,7 +189,7 @@ function runGrants(profile: Profile): Sketch[] {
   return [...scripts, ...plugins];
 }
 
-/** Rotated files lie beside the file, so it is best given a directory of its own. */
+/** Rotated files lie beside the file; that the directory is its own is seen to where profiles are read. */
 function logDirOf({ logFile }: Profile): string | undefined {
   return logFile === undefined ? undefined : dirname(logFile);
 }

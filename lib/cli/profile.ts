@@ -3,8 +3,9 @@
  * is what `lib/grants.ts` works the permissions out from; this module reads
  * one and writes one. The build leaves the one it used beside what it built.
  */
+import { dirname, normalize } from "node:path";
 import * as z from "zod/mini";
-import type { Profile } from "../grants.ts";
+import { type Profile, seenBinDirs } from "../grants.ts";
 
 const AbsolutePath = z.string().check(
   z.regex(
@@ -54,7 +55,8 @@ const ProfileFile = z.strictObject({
  * a member that is `null` takes one of `base` away.
  *
  * @throws {SyntaxError} when the text is not JSON.
- * @throws {TypeError} when a member has the wrong shape or is not known; the message names it.
+ * @throws {TypeError} when a member has the wrong shape or is not known, or the log file lies in a
+ * directory that is not its own; the message names it.
  */
 export function parseProfile(text: string, base: Partial<Profile>): Profile {
   const merged: Record<string, unknown> = { ...base, ...parseJson(text) };
@@ -62,8 +64,45 @@ export function parseProfile(text: string, base: Partial<Profile>): Profile {
     if (value === null) delete merged[key];
   }
   const parsed = z.safeParse(ProfileFile, merged);
-  if (parsed.success) return parsed.data as Profile;
+  if (parsed.success) {
+    const profile = parsed.data as Profile;
+    assertLogDir(profile);
+    return profile;
+  }
   throw new TypeError(describeIssue(parsed.error.issues, merged));
+}
+
+/** Where much lies that is not ours, in any root: what the daemon may write there is not only its log. */
+const SHARED_DIRS: ReadonlySet<string> = new Set(
+  [
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/mnt", "/opt"],
+    ["/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var"],
+    ["/usr/bin", "/usr/lib", "/usr/libexec", "/usr/local", "/usr/sbin"],
+    ["/var/lib", "/var/log", "/var/run", "/var/tmp"],
+  ].flat(),
+);
+
+/** The daemon may write the whole directory of its log file, to rotate it. */
+function assertLogDir(profile: Profile): void {
+  const { logFile, hostRoot = "", cniBinDirs, libexecDir, programDir } =
+    profile;
+  if (logFile === undefined) return;
+  const dir = dirname(normalize(logFile));
+  const roots = ["", "/host", hostRoot];
+  const isShared = roots.some((root) =>
+    dir === root || dir.startsWith(`${root}/`) &&
+      SHARED_DIRS.has(dir.slice(root.length))
+  );
+  const programs = [...cniBinDirs, ...seenBinDirs(profile)];
+  const holdsPrograms = [...programs, libexecDir, programDir].some((path) =>
+    `${normalize(path)}/`.startsWith(`${dir}/`)
+  );
+  if (!isShared && !holdsPrograms) return;
+  throw new TypeError(
+    `Profile has a log file in a directory with much else, all of which the daemon could write (use one of its own, such as /var/log/multus): logFile: ${
+      JSON.stringify(logFile)
+    }`,
+  );
 }
 
 function parseJson(text: string): object {

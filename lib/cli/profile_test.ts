@@ -46,7 +46,7 @@ Deno.test("grantsOf() grants the daemon programs in exactly one way on every pro
 });
 
 Deno.test("parseProfile() takes a member of the base away where the text says null", () => {
-  const [logFile, hostRoot] = ["/var/log/multus.log", "/hostroot"];
+  const [logFile, hostRoot] = ["/var/log/multus/multus.log", "/hostroot"];
   const text = JSON.stringify({ ...FULL, logFile, hostRoot: null });
   const profile = parseProfile(text, { hostRoot });
   equal(profile.logFile, logFile);
@@ -95,4 +95,44 @@ Deno.test("parseProfile() names what is wrong", async (t) => {
   await t.step("no JSON", () => {
     throws(() => parseProfile("{", {}), /^SyntaxError: Profile is not JSON: /);
   });
+});
+
+Deno.test("parseProfile() refuses a log file in a directory that is not its own", async (t) => {
+  const hostRoot = "/hostroot";
+  const refused: readonly (readonly [logFile: string, changes?: object])[] = [
+    ["/multus.log"],
+    ["/var/log/multus.log"],
+    ["/var/log//multus.log"],
+    ["/var/log/multus/../multus.log"],
+    ["/tmp/multus.log"],
+    ["/run/multus.log"],
+    ["/etc/multus.log"],
+    ["/home/multus.log"],
+    ["/host/var/log/multus.log"],
+    ["/host/multus.log"],
+    ["/hostroot/var/log/multus.log", { hostRoot }],
+    ["/hostroot/multus.log", { hostRoot }],
+    ["/opt/cni/bin/multus.log"],
+    ["/opt/cni/multus.log"],
+    ["/hostroot/opt/cni/bin/multus.log", { hostRoot }],
+    ["/usr/libexec/multus/multus.log"],
+  ];
+  for (const [logFile, changes] of refused) {
+    await t.step(logFile, () => {
+      const text = JSON.stringify({ ...FULL, ...changes, logFile });
+      throws(() => parseProfile(text, {}), (error) => {
+        ok(error instanceof TypeError, String(error));
+        ok(error.message.includes("such as /var/log/multus"), error.message);
+        ok(error.message.endsWith(`logFile: "${logFile}"`), error.message);
+        return true;
+      });
+    });
+  }
+  const fine = ["/var/log/multus/m.log", "/host/var/log/multus/m.log"];
+  for (const logFile of [...fine, "/opt/logs/m.log", "/tmp/x/m.log"]) {
+    await t.step(logFile, () => {
+      const text = JSON.stringify({ ...FULL, hostRoot, logFile });
+      equal(parseProfile(text, {}).logFile, logFile);
+    });
+  }
 });
