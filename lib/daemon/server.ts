@@ -314,7 +314,8 @@ async function answerCall(
       parts.operations[route === DELEGATE_ROUTE ? "delegate" : "cni"](call);
     const result = await (span === undefined ? work() : span.within(work));
     span?.end();
-    return { ...known, response: resultResponse(result) };
+    const answered = resultResponse(result, resultVersion(request, version));
+    return { ...known, response: answered };
   } catch (error) {
     span?.end(error);
     const document = toErrorDocument(toCniError(error), version);
@@ -349,10 +350,27 @@ function isLate(error: unknown): boolean {
   return false;
 }
 
-function resultResponse(result: Result | undefined): Response {
+/**
+ * The newest, and the shim makes it its configuration's. Shims written in Go can do that only with versions
+ * that they know, and fail the ADD with others; what is new in 1.1.0 an older configuration loses anyway.
+ */
+function resultVersion(request: Request, confVersion: string): string {
+  const agent = request.headers.get("user-agent") ?? "";
+  const isSure = !agent.startsWith("Go-http-client/") ||
+    confVersion === LATEST_VERSION;
+  return isSure ? LATEST_VERSION : VERSION_OF_ALL_SHIMS;
+}
+
+/** Every shim that talks to a daemon at all knows it. */
+const VERSION_OF_ALL_SHIMS = "1.0.0";
+
+function resultResponse(
+  result: Result | undefined,
+  version: string,
+): Response {
   const body = result === undefined
     ? null
-    : encodeResult(formatResult(result, LATEST_VERSION));
+    : encodeResult(formatResult(result, version));
   const headers = { "content-type": "application/json" };
   return new Response(body, { status: 200, headers });
 }

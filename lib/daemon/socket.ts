@@ -212,12 +212,14 @@ function toRequest(
   incoming: IncomingMessage,
   { body, signal }: { body: Uint8Array; signal: AbortSignal },
 ): Request | undefined {
-  const { method = "GET", url = "/" } = incoming;
+  const { method = "GET", url = "/", headers } = incoming;
   const hasBody = method !== "GET" && method !== "HEAD";
   try {
     return new Request(new URL(url, "http://multus"), {
       method,
       signal,
+      // Who asks is the only header that an answer depends on.
+      headers: { "user-agent": headers["user-agent"] ?? "" },
       ...(hasBody ? { body: body as BodyInit } : {}),
     });
   } catch (error) {
