@@ -359,12 +359,12 @@ async function leave(call: Call, untaken: Error): Promise<string> {
   try {
     return await leaveRequest(call.conf.spoolDir, call.request);
   } catch (cause) {
-    const reason = `and the DEL cannot be kept in ${call.conf.spoolDir} (${
+    const failure = `The DEL cannot be kept in ${call.conf.spoolDir} (${
       messageOf(cause)
     })`;
     throw new CniError(
       ErrorCode.tryAgainLater,
-      `${untaken.message}, ${reason}`,
+      `${failure}, and nobody takes it: ${untaken.message}`,
       { cause },
     );
   }

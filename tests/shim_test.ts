@@ -3,6 +3,7 @@ import { SUPPORTED_VERSIONS } from "../lib/cni/version.ts";
 import { createSpool, drainSpool } from "../lib/daemon/spool.ts";
 import { encodeResult } from "../lib/wire/answer.ts";
 import { type CniRequest, decodeRequest } from "../lib/wire/request.ts";
+import { SPOOL_COUNT_MAX } from "../lib/wire/spool_file.ts";
 import { run } from "../shim.ts";
 import {
   type Asked,
@@ -493,7 +494,24 @@ Deno.test("run() fails a DEL with code 11 when it can neither be done nor kept",
   const stdin = confOf(node, {});
   const failure = failureOf(await call({ command: "DEL", stdin }));
   equal(failure.code, 11);
-  match(failure.msg, /^The daemon does not answer on .* cannot be kept in /);
+  match(
+    failure.msg,
+    /^The DEL cannot be kept in .* \(.*\), and nobody takes it: The daemon does not answer on .*: is the multus DaemonSet running on this node\?$/,
+  );
+});
+
+Deno.test("run() says what fills the spool, and who empties it", async () => {
+  using node = makeNode();
+  const spool = node.spoolDir;
+  await Deno.mkdir(spool, { recursive: true });
+  for (let index = 0; index < SPOOL_COUNT_MAX; index++) {
+    await Deno.writeTextFile(`${spool}/${index}`, "");
+  }
+  const stdin = confOf(node, {});
+  const failure = failureOf(await call({ command: "DEL", stdin }));
+  equal(failure.code, 11);
+  ok(failure.msg.startsWith(`The DEL cannot be kept in ${spool} (It is full`));
+  ok(failure.msg.includes("works them off as soon as it runs), and nobody"));
 });
 
 Deno.test("run() loses no DEL when the daemon starts in the middle of many", async () => {

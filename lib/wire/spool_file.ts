@@ -130,7 +130,9 @@ async function assertRoom(dir: string, size: number): Promise<void> {
     count++;
     bytes += await sizeOf(`${dir}/${entry.name}`);
     if (count > SPOOL_COUNT_MAX || bytes > SPOOL_BYTES_MAX) {
-      throw new RangeError(`Spool directory is full: ${dir}`);
+      throw new RangeError(
+        "It is full of DELs that wait for the daemon of this node: it works them off as soon as it runs",
+      );
     }
   }
 }
