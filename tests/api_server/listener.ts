@@ -54,7 +54,10 @@ export async function listenHttps(options: ListenOptions): Promise<Listener> {
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
+      // One in the middle of its TLS handshake is not among them yet.
+      const again = setInterval(() => server.closeAllConnections(), 10);
       await closed;
+      clearInterval(again);
       await Promise.all(answering);
     },
   };
