@@ -30,7 +30,7 @@ const SHIM: Readonly<Record<string, GrantNote>> = {
   },
   "Ask the daemon": {
     can:
-      "Ask what a container runtime may ask: attach or detach any container of this node",
+      "Ask what a container runtime may ask: attach or detach any container of this node, with a configuration of their choice: much of what root may do (see below)",
     cannot:
       "Reach another socket, the container runtime's or the kubelet's, or any host and port",
     tests: ["tests/shim_process_test.ts", "tests/attach_test.ts"],
@@ -42,7 +42,7 @@ const SHIM: Readonly<Record<string, GrantNote>> = {
   },
   "Leave a DEL that nobody answers for the daemon to do": {
     can:
-      "Have the daemon detach any container of this node later, or fill that disk",
+      "Have the daemon detach any container of this node later, with a configuration of their choice, or fill that disk",
     cannot: "Write a CNI configuration, a plugin or a record",
     tests: ["tests/shim_process_test.ts", "tests/attach_test.ts"],
   },
@@ -61,7 +61,7 @@ const DAEMON_FILES: Readonly<Record<string, GrantNote>> = {
   },
   "Find the default network's configuration": {
     can:
-      "Read the node's CNI configurations and what else lies in that directory",
+      "Read the node's CNI configurations and what else lies in that directory: a kubeconfig of another network provider, where there is one",
     cannot: "Read another directory below /etc",
     tests: ["tests/attach_test.ts", "lib/daemon/auto_config_test.ts"],
   },
@@ -177,8 +177,8 @@ const DAEMON: Readonly<Record<string, GrantNote>> = {
   },
   "The API server": {
     can:
-      "Connect to any address of that range: give the one address where it is known",
-    cannot: "Connect to anything else, to send out what was learnt",
+      "Connect to any address and port of that range, with what was learnt: in the cluster's range to every service. Give the one address where it is known",
+    cannot: "Connect to an address outside of it",
     tests: ["tests/attach_test.ts", "tests/attack_test.ts"],
   },
   "Serve metrics": {
@@ -194,7 +194,7 @@ const DAEMON: Readonly<Record<string, GrantNote>> = {
   },
   "Run a plugin in the host root, and end one that outlives its deadline": {
     can:
-      "Run any installed plugin as root in the host's root with input of their choice: move interfaces, change addresses, packet filters and the settings that `tuning` changes, make the files of `host-local` where its input says",
+      "Run any installed plugin as root in the host's root with input of their choice: move interfaces, change addresses, packet filters and the settings that `tuning` changes, make the files of `host-local` where its input says: much of what root may do (see below)",
     cannot:
       "Run anything that is not in a plugin directory, choose root, PATH or libraries, or end a process that is not its own plugin",
     tests: ["lib/host/delegate_exec_test.ts", "tests/attack_test.ts"],
@@ -248,7 +248,8 @@ const CTL_INSTALL: Readonly<Record<string, GrantNote>> = {
     tests: INSTALLATION,
   },
   "Find the configuration that pods get without Multus": {
-    can: "Read the node's CNI configurations",
+    can:
+      "Read the node's CNI configurations, and a kubeconfig of another network provider, where there is one",
     cannot: "Read another directory below /etc",
     tests: INSTALLATION,
   },

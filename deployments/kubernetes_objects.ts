@@ -40,7 +40,7 @@ export const CAPABILITIES: Readonly<Record<string, string>> = {
   SYS_ADMIN: "plugins and default-route enter the network namespaces of pods",
   SYS_CHROOT: "delegate-exec runs plugins in the host's root",
   SYS_PTRACE:
-    "some runtimes name a network namespace as /proc/<pid>/ns/net of another user's process",
+    "default-route tells the node's own network namespace by process 1; some runtimes name a pod's as /proc/<pid>/ns/net",
 };
 
 /** The permissions in the cluster, and nothing with a star. */

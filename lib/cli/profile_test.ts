@@ -136,3 +136,19 @@ Deno.test("parseProfile() refuses a log file in a directory that is not its own"
     });
   }
 });
+
+Deno.test("grantsOf() lets no daemon of a shipped profile change its configuration or credentials", async (t) => {
+  for (const [name, profile] of await readProfiles()) {
+    await t.step(name, () => {
+      const { daemonConfig, kubeconfigFiles, serviceAccountDir } = profile;
+      const written = grantsOf("multus-daemon", profile)
+        .filter(({ kind }) => kind === "write").map(({ value }) => value);
+      for (
+        const path of [daemonConfig, ...kubeconfigFiles, serviceAccountDir]
+      ) {
+        const dir = written.find((dir) => `${path}/`.startsWith(`${dir}/`));
+        equal(dir, undefined, path);
+      }
+    });
+  }
+});
