@@ -12,7 +12,7 @@ import { layNetworks, type Networks } from "./networks.ts";
 import { runProgram, TestNode } from "./node.ts";
 import { installNoopPlugin, waitForFile } from "./noop_plugin.ts";
 import { nodeTest, step } from "./on_node.ts";
-import { processesWith } from "./process_group.ts";
+import { processesGone, processesWith } from "./process_group.ts";
 import {
   addPod,
   assertDone,
@@ -61,6 +61,18 @@ async function waitForSlow(node: TestNode): Promise<void> {
   await Deno.remove(mark);
 }
 
+/** Ends what was started for a container; one that has ended by itself meanwhile is as good. */
+async function endProcesses(containerId: string): Promise<void> {
+  for (const pid of await processesWith(containerId)) {
+    try {
+      Deno.kill(pid, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  await processesGone(containerId);
+}
+
 nodeTest(
   "a daemon undoes what the one before it was killed in, and leaves other pods alone",
   async (t) => {
@@ -84,9 +96,7 @@ nodeTest(
         await node.stopDaemon("SIGKILL");
         equal((await adding).json.code, 11);
         // What was begun does not come to its end after it was undone.
-        for (const pid of await processesWith(cut.containerId)) {
-          Deno.kill(pid, "SIGKILL");
-        }
+        await endProcesses(cut.containerId);
         await node.startDaemon();
         await waitUntil(
           async () =>
