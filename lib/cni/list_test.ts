@@ -13,6 +13,7 @@ import {
   type AttachmentArgs,
   checkNetworkList,
   delNetworkList,
+  findPlugins,
   gcNetworkList,
   type PluginEvent,
   type Runtime,
@@ -612,6 +613,43 @@ Deno.test("statusNetworkList() asks from 1.1.0 on", async (t) => {
           "cniVersion",
         ]);
       }
+    });
+  }
+});
+
+Deno.test("findPlugins() finds what is missing, and runs nothing", async () => {
+  await using plugins = await createNoopPlugins();
+  await plugins.install("a");
+  const runtime = runtimeOf(plugins);
+  await findPlugins(runtime, listOf("1.0.0", ["a", "a"]));
+  const error = await expectError(
+    findPlugins(runtime, listOf("1.0.0", ["a", "b"])),
+  );
+  assert.equal(error.code, ErrorCode.invalidNetworkConfig);
+  assert.match(error.message, /^plugin b is not installed: /);
+  assert.deepEqual(await plugins.calls(), []);
+});
+
+Deno.test("addNetworkList() names the card that a plugin does not find", async (t) => {
+  await using plugins = await createNoopPlugins();
+  const cases = [
+    ["Link not found", "", ' (master "eth9")'],
+    ["Link not found", "eth9", " (eth9)"],
+    ["No port free", "", ""],
+  ] as const;
+  for (const [msg, details, expected] of cases) {
+    await t.step(`${msg}: ${details}`, async () => {
+      await plugins.install("a", { ADD: `fail 999 "${msg}" "${details}"` });
+      const list = parseConf(
+        `{"cniVersion":"1.0.0","name":"n","type":"a","master":"eth9"}`,
+      );
+      const error = await expectError(
+        addNetworkList(runtimeOf(plugins), list, {
+          attachment: ATTACHMENT,
+          signal: never,
+        }),
+      );
+      assert.equal(error.message, `plugin a: ${msg}${expected}`);
     });
   }
 });
