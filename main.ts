@@ -60,17 +60,16 @@ function writer(stream: SyncWriter): (text: string) => void {
   return (text) => write(new TextEncoder().encode(text));
 }
 
-if (import.meta.main) {
-  Deno.exit(
-    await run({
-      args: Deno.args,
-      programName: nameOf(import.meta.url),
-      env: (name) => Deno.env.get(name),
-      stdout: writer(Deno.stdout),
-      stdoutBytes: bytesWriter(Deno.stdout),
-      stderr: writer(Deno.stderr),
-      isTerminal: Deno.stdout.isTerminal(),
-      isErrorTerminal: Deno.stderr.isTerminal(),
-    }),
-  );
+// Not imported; in a script, as which the build bundles it, there is no such member, and no await out here.
+if (import.meta.main !== false) {
+  run({
+    args: Deno.args,
+    programName: nameOf(Deno.mainModule),
+    env: (name) => Deno.env.get(name),
+    stdout: writer(Deno.stdout),
+    stdoutBytes: bytesWriter(Deno.stdout),
+    stderr: writer(Deno.stderr),
+    isTerminal: Deno.stdout.isTerminal(),
+    isErrorTerminal: Deno.stderr.isTerminal(),
+  }).then((code) => Deno.exit(code));
 }

@@ -468,15 +468,14 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-if (import.meta.main) {
-  Deno.exit(
-    await run({
-      args: Deno.args,
-      programName: import.meta.url.slice(import.meta.url.lastIndexOf("/") + 1),
-      env: (name) => Deno.env.get(name),
-      stdin: Deno.stdin,
-      stdout: Deno.stdout,
-      stderr: Deno.stderr,
-    }),
-  );
+// Not imported; in a script, as which the build bundles it, there is no such member, and no await out here.
+if (import.meta.main !== false) {
+  run({
+    args: Deno.args,
+    programName: Deno.mainModule.slice(Deno.mainModule.lastIndexOf("/") + 1),
+    env: (name) => Deno.env.get(name),
+    stdin: Deno.stdin,
+    stdout: Deno.stdout,
+    stderr: Deno.stderr,
+  }).then((code) => Deno.exit(code));
 }

@@ -41,6 +41,6 @@ export async function readOwnProfile(
 /** A launcher is its own main module; a compiled program's modules lie inside it. */
 function ownDir(): string {
   return dirname(
-    Deno.build.standalone ? Deno.execPath() : fileURLToPath(import.meta.url),
+    Deno.build.standalone ? Deno.execPath() : fileURLToPath(Deno.mainModule),
   );
 }
