@@ -9,7 +9,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   cni: ["cni"],
   host: ["host", "cni"],
   kube: ["kube", "cni"],
-  devices: ["devices", "cni"],
+  devices: ["devices", "cni", "host"],
   wire: ["wire", "cni"],
   selection: ["selection", "cni"],
   daemon: ["daemon", "selection", "cni", "kube", "devices", "host", "wire"],

@@ -16,7 +16,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   cni: [],
   host: ["cni"],
   kube: ["cni"],
-  devices: ["cni"],
+  devices: ["cni", "host"],
   wire: ["cni"],
   selection: ["cni"],
   daemon: ["selection", "cni", "kube", "devices", "host", "wire"],

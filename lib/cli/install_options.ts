@@ -7,6 +7,7 @@
  * @module
  */
 import { isSupportedVersion, SUPPORTED_VERSIONS } from "../cni/version.ts";
+import { present } from "../cni/present.ts";
 import { parseGlobalNamespaces } from "../selection/isolation.ts";
 import { type Parameter, UsageError } from "./command.ts";
 import { type Distribution, isDistribution } from "./distributions.ts";
@@ -376,13 +377,4 @@ function notesOf(values: Values): string[] {
     );
   }
   return notes;
-}
-
-/** The members that are there: an optional property is absent, never `undefined`. */
-function present<T extends object>(
-  members: T,
-): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(members)
-    .filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as ReturnType<typeof present<T>>;
 }

@@ -161,20 +161,6 @@ export function mapPlugins(
 }
 
 /**
- * Puts a member into the configuration, in place of the one that stands there.
- *
- * @throws {CniError} with code 7 or 1 if what comes out is not valid
- * @throws {SyntaxError} if the value is not JSON
- */
-export function withMember(
-  list: NetConfList,
-  key: string,
-  value: JsonText,
-): NetConfList {
-  return parseAgain(list, setMember(list.text, key, value));
-}
-
-/**
  * Puts plugins behind those of a list.
  *
  * @throws {CniError} with code 7 if one is not valid, or if the list is a single plugin's

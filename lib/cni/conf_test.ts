@@ -10,7 +10,6 @@ import {
   parseConfList,
   parsePluginConf,
   parseSingleConf,
-  withMember,
 } from "./conf.ts";
 import { CniError } from "./error.ts";
 import {
@@ -347,16 +346,6 @@ Deno.test("mapPlugins() refuses an edit that breaks the configuration", () => {
     assert.equal(errorOf(() => mapPlugins(list, without)).code, 7);
   }
   assert.throws(() => mapPlugins(parseConf(LIST), () => "{"), SyntaxError);
-});
-
-Deno.test("withMember() sets a member of the network", () => {
-  const list = withMember(parseConf(LIST), "cniVersion", '"0.4.0"');
-  assert.equal(list.cniVersion, "0.4.0");
-  assert.equal(list.text, LIST.replace('"1.0.0"', '"0.4.0"'));
-  const single = withMember(parseConf(SINGLE), "name", '"t"');
-  assert.equal(single.name, "t");
-  assert.equal(single.plugins[0]?.text, SINGLE.replace('"s"', '"t"'));
-  assert.equal(errorOf(() => withMember(list, "name", "1")).code, 7);
 });
 
 Deno.test("appendPlugins() puts plugins behind those that stand there", () => {

@@ -22,6 +22,7 @@ import {
   setMember,
 } from "../cni/json_text.ts";
 import { DEFAULT_VERSION } from "../cni/version.ts";
+import { present } from "../cni/present.ts";
 import { CHECKPOINT_FILE } from "../devices/checkpoint.ts";
 import { DEVICE_INFO_DIR } from "../devices/device_info.ts";
 import { POD_RESOURCES_SOCKET } from "../devices/pod_resources.ts";
@@ -605,13 +606,4 @@ function readLevel(
 /** An empty text says nothing, as with the Go daemon. */
 function filled(value: string | undefined): string | undefined {
   return value === "" ? undefined : value;
-}
-
-/** The members that have a value: an absent one is not the same as one that is undefined. */
-function present<T extends object>(
-  members: T,
-): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(members)
-    .filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as ReturnType<typeof present<T>>;
 }

@@ -24,6 +24,7 @@ import type { CniArgs } from "../cni/args.ts";
 import { getMember, type JsonText } from "../cni/json_text.ts";
 import { formatResult, readResult, type Result } from "../cni/result.ts";
 import { LATEST_VERSION } from "../cni/version.ts";
+import { present } from "../cni/present.ts";
 import type { DelegateSource } from "../selection/delegate.ts";
 
 /** How far an attachment has come: not begun, perhaps there, there, gone again. */
@@ -483,13 +484,4 @@ async function sha256(text: string): Promise<string> {
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The members that have a value: an absent one is not the same as one that is undefined. */
-type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-function present<T extends object>(members: T): Present<T> {
-  const entries = Object.entries(members)
-    .filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as Present<T>;
 }

@@ -1,6 +1,6 @@
 /**
  * Which devices a pod has, per resource, whoever gave them: the kubelet by device plugins, or the scheduler by resource
- * claims; and which network takes which of them.
+ * claims. Which network takes which of them is decided elsewhere.
  *
  * The order is the same each time it is asked for. The containers come in the order of the pod, and what one container
  * was given of one resource comes sorted by ID, since the kubelet gives that in a random order; IDs are never sorted
@@ -68,16 +68,6 @@ export interface DeviceSources {
   readonly claims?: ClaimReader;
 }
 
-/** Hands out the devices of one pod, for one ADD. */
-export interface DeviceCursor {
-  /**
-   * Takes the next device of a resource.
-   *
-   * @throws {CniError} code 7 when the pod has none of it, or has no more
-   */
-  next(resourceName: string): string;
-}
-
 /**
  * Makes the one allocator of a process: it shares the kubelet's answers between those who ask at once.
  *
@@ -136,26 +126,6 @@ export function orderDevices(
   return map;
 }
 
-/** Starts handing out the devices of a pod, each resource from its first. */
-export function createDeviceCursor(
-  pod: PodName,
-  devices: DeviceMap,
-): DeviceCursor {
-  const taken = new Map<string, number>();
-  return {
-    next(resourceName): string {
-      const ids = devices.get(resourceName) ?? [];
-      const place = taken.get(resourceName) ?? 0;
-      const id = ids[place];
-      if (id === undefined) {
-        throw exhausted(pod, { resourceName, count: ids.length });
-      }
-      taken.set(resourceName, place + 1);
-      return id;
-    },
-  };
-}
-
 interface Asking {
   readonly sources: DeviceSources;
   readonly kubelet: PodResourcesClient;
@@ -205,21 +175,4 @@ function appendTo(
     if (!ids.includes(deviceId)) ids.push(deviceId);
     map.set(resourceName, ids);
   }
-}
-
-function exhausted(
-  pod: PodName,
-  { resourceName, count }: { resourceName: string; count: number },
-): CniError {
-  const has = count === 0
-    ? "none"
-    : count === 1
-    ? "1 device, and it is taken"
-    : `${count} devices, and all are taken`;
-  return new CniError(
-    ErrorCode.invalidNetworkConfig,
-    `Pod "${
-      podKey(pod)
-    }" has no device left of resource "${resourceName}": it was given ${has}`,
-  );
 }

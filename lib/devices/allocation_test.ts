@@ -1,10 +1,4 @@
-import {
-  deepStrictEqual,
-  ok,
-  rejects,
-  strictEqual,
-  throws,
-} from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import * as path from "node:path";
 import fc from "fast-check";
 import {
@@ -15,7 +9,6 @@ import {
 import { CniError, ErrorCode } from "../cni/error.ts";
 import {
   createDeviceAllocator,
-  createDeviceCursor,
   type DevicePod,
   orderDevices,
 } from "./allocation.ts";
@@ -258,40 +251,6 @@ Deno.test("orderDevices() gives one order however the kubelet shuffles a contain
       deepStrictEqual(orderDevices(shuffled), orderDevices(plain));
     }),
   );
-});
-
-Deno.test("next() hands out each device once, each resource by itself", () => {
-  const cursor = createDeviceCursor(
-    POD,
-    new Map([[VF, ["b", "a"]], ["x/y", ["z"]]]),
-  );
-  deepStrictEqual([cursor.next(VF), cursor.next("x/y"), cursor.next(VF)], [
-    "b",
-    "z",
-    "a",
-  ]);
-});
-
-Deno.test("next() names resource and pod when there is no device left", async (t) => {
-  const rows = [
-    { what: "none", ids: [], reason: "none" },
-    { what: "one", ids: ["a"], reason: "1 device, and it is taken" },
-    { what: "two", ids: ["a", "b"], reason: "2 devices, and all are taken" },
-  ];
-  for (const { what, ids, reason } of rows) {
-    await t.step(what, () => {
-      const cursor = createDeviceCursor(POD, new Map([[VF, ids]]));
-      for (const id of ids) strictEqual(cursor.next(VF), id);
-      throws(() => cursor.next(VF), (error) => {
-        ok(error instanceof CniError);
-        strictEqual(error.code, ErrorCode.invalidNetworkConfig);
-        const message =
-          `Pod "default/web" has no device left of resource "${VF}": it was given ${reason}`;
-        strictEqual(error.message, message);
-        return true;
-      });
-    });
-  }
 });
 
 interface Scene {

@@ -10,6 +10,7 @@
  */
 
 import { CniError, ErrorCode } from "../cni/error.ts";
+import { writeFileAtomic } from "../host/atomic_file.ts";
 import { readTextWithin } from "./bounded_file.ts";
 
 /** Where device plugins and network plugins look, on the node. */
@@ -72,7 +73,7 @@ export function createDeviceInfoFiles(
       await Deno.mkdir(`${dir}/cni`, { recursive: true, mode: DIR_MODE });
       // What an earlier attempt left must not be taken for what this device plugin says.
       if (text === undefined) await removeIfThere(fileOf(key));
-      else await writeWhole(fileOf(key), text);
+      else await writeFileAtomic(fileOf(key), text, WRITING);
       return pathOf(key);
     },
     async read(key): Promise<Record<string, unknown> | undefined> {
@@ -88,6 +89,8 @@ const DEVICE_INFO_BYTES_MAX = 16 * 1024;
 /** Plugins may run as another user, and the content is no secret: it is shown in the pod's annotation. */
 const DIR_MODE = 0o755;
 const FILE_MODE = 0o644;
+/** Not synced to disk: the directory lies in memory, and after a power cut there are neither pods nor their files. */
+const WRITING = { mode: FILE_MODE, sync: false };
 
 function fileName({ network, containerId, ifname }: DeviceInfoKey): string {
   return flatten(`${network}-${containerId}_${ifname}`);
@@ -128,27 +131,6 @@ function assertObject(value: unknown): void {
 
 /** Enough to recognise what stands there. */
 const EXCERPT_LENGTH = 40;
-
-/**
- * Puts a file in place by renaming, so that nobody reads half of it. It is not synced to disk: the directory lies in
- * memory, and after a power cut there are neither pods nor their files.
- */
-async function writeWhole(file: string, text: string): Promise<void> {
-  const temporary = `${
-    file.slice(0, file.lastIndexOf("/"))
-  }/.tmp-${crypto.randomUUID()}`;
-  try {
-    await Deno.writeTextFile(temporary, text, {
-      createNew: true,
-      mode: FILE_MODE,
-    });
-    await Deno.chmod(temporary, FILE_MODE); // The umask may have taken bits away.
-    await Deno.rename(temporary, file);
-  } catch (error) {
-    await removeIfThere(temporary);
-    throw error;
-  }
-}
 
 async function removeIfThere(file: string): Promise<void> {
   try {

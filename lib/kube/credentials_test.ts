@@ -11,10 +11,11 @@ import { startApiServer } from "../../tests/api_server/server.ts";
 import { createApi } from "./api.ts";
 import { type Credentials, loadCredentials } from "./credentials.ts";
 import { CredentialsError } from "./error.ts";
-import { NODES } from "./resource.ts";
+import type { ResourceType } from "./resource.ts";
 
 const OPTIONS = { signal: new AbortController().signal, attempts: 1 };
 const NEVER_MS = 1_000_000_000;
+const NODES: ResourceType = { group: "", version: "v1", resource: "nodes" };
 const NODE = { apiVersion: "v1", kind: "Node", metadata: { name: "n" } };
 const noEnv = (): undefined => undefined;
 

@@ -24,12 +24,3 @@ export function asArray(value: unknown): readonly unknown[] {
 export function asText(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
-
-/** The members whose values are not undefined: for properties that may be missing but not undefined. */
-export function present<T extends Record<string, unknown>>(
-  members: T,
-): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(
-    Object.entries(members).filter(([, value]) => value !== undefined),
-  ) as { [K in keyof T]?: Exclude<T[K], undefined> };
-}

@@ -5,13 +5,8 @@
  *
  * @module
  */
-import {
-  asArray,
-  asObject,
-  asText,
-  type JsonObject,
-  present,
-} from "./json_value.ts";
+import { present } from "../cni/present.ts";
+import { asArray, asObject, asText, type JsonObject } from "./json_value.ts";
 
 /** A pod. */
 export interface Pod {

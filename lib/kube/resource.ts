@@ -38,12 +38,6 @@ export const EVENTS: ResourceType = {
   version: "v1",
   resource: "events",
 };
-/** Nodes. */
-export const NODES: ResourceType = {
-  group: "",
-  version: "v1",
-  resource: "nodes",
-};
 /** NetworkAttachmentDefinitions. */
 export const NETWORK_ATTACHMENTS: ResourceType = {
   group: "k8s.cni.cncf.io",

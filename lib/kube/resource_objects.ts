@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { asArray, asObject, asText, present } from "./json_value.ts";
+import { present } from "../cni/present.ts";
+import { asArray, asObject, asText } from "./json_value.ts";
 
 /** A ResourceClaim. */
 export interface ResourceClaim {
