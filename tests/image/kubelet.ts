@@ -2,8 +2,8 @@
  * A kubelet in small: runs the containers of a manifest's pod, each in the
  * image's root file system, which it cannot write, with the mounts,
  * capabilities and environment that the manifest gives it. In the place of a
- * container engine there are bind mounts and chroot, so this needs root, and
- * mount and process namespaces of its own (`tests/isolation.ts`).
+ * container engine there are a mount namespace for each process, bind mounts
+ * and chroot, so this needs root, and a node of its own (`tests/isolation.ts`).
  */
 import { join } from "node:path";
 import { resolveInRoot } from "../../lib/host/host_path.ts";
@@ -29,55 +29,43 @@ export interface PodOptions {
   /** What the kubelet puts into each container's environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly nodeName: string;
-  /** A directory for what is mounted. */
+  /** A directory for the files of volumes. */
   readonly workDir: string;
 }
 
 const SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-async function mount(...args: string[]): Promise<void> {
-  const { code, stderr } = await runProgram(["mount", ...args]);
-  if (code !== 0) {
-    throw new Deno.errors.InvalidData(
-      `mount ${args.join(" ")}: ${stderr.trim()}`,
-    );
-  }
-}
-
 /** A container that is made and can be run in. */
-export class Container implements AsyncDisposable {
+export class Container {
   readonly #spec: Any;
   readonly #env: Readonly<Record<string, string>>;
   readonly #root: string;
+  /** Makes the mounts, and then becomes the program that its arguments say. */
+  readonly #script: string;
 
   private constructor(
     spec: Any,
-    parts: { env: Readonly<Record<string, string>>; root: string },
+    parts: {
+      env: Readonly<Record<string, string>>;
+      root: string;
+      script: string;
+    },
   ) {
     this.#spec = spec;
     this.#env = parts.env;
     this.#root = parts.root;
+    this.#script = parts.script;
   }
 
   /** Makes the container of a pod that has this name. */
   static async create(name: string, pod: PodOptions): Promise<Container> {
-    const { spec } = pod;
+    const { spec, image } = pod;
     const container = [...spec.initContainers ?? [], ...spec.containers]
       .find((one: Any) => one.name === name);
-    const root = join(pod.workDir, name);
-    await Deno.mkdir(root, { recursive: true });
-    await mount("--bind", pod.image, root);
-    const targets = await prepareTargets(container, pod, root);
-    await mount("-o", "remount,bind,ro", root);
-    for (const { source, target, options } of targets) {
-      await mount("--rbind", source, target);
-      await mount(options.propagation, target);
-      if (options.readOnly) await mount("-o", "remount,bind,ro", target);
-    }
-    await mount("-t", "proc", "proc", join(root, "proc"));
-    await mount("--rbind", "/dev", join(root, "dev"));
+    const targets = await prepareTargets(container, pod, image);
     const env = { ...pod.env, ...readEnv(container, pod) };
-    return new Container(container, { env, root });
+    const script = mountScript(image, targets);
+    return new Container(container, { env, root: image, script });
   }
 
   /** The command line that starts a program in the container, with no more than its capabilities. */
@@ -88,6 +76,14 @@ export class Container implements AsyncDisposable {
       `,+${name.toLowerCase()}`
     ).join("");
     return [
+      "unshare",
+      "--mount",
+      // What is mounted on the host later shows up, where the manifest asks for it.
+      "--propagation=slave",
+      "sh",
+      "-c",
+      this.#script,
+      "sh",
       "chroot",
       this.#root,
       "/usr/bin/setpriv",
@@ -143,11 +139,6 @@ export class Container implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
   }
-
-  /** Takes all mounts away. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await runProgram(["umount", "--recursive", "--lazy", this.#root]);
-  }
 }
 
 interface Target {
@@ -159,7 +150,26 @@ interface Target {
   };
 }
 
-/** Makes the mount points, while the root can be written, and finds out what goes where. */
+/** The mounts, the root first, which cannot be written then. */
+function mountScript(root: string, targets: readonly Target[]): string {
+  const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`;
+  const lines = [
+    `mount --bind ${quote(root)} ${quote(root)}`,
+    `mount -o remount,bind,ro ${quote(root)}`,
+  ];
+  for (const { source, target, options } of targets) {
+    lines.push(`mount --rbind ${quote(source)} ${quote(target)}`);
+    lines.push(`mount ${options.propagation} ${quote(target)}`);
+    if (options.readOnly) {
+      lines.push(`mount -o remount,bind,ro ${quote(target)}`);
+    }
+  }
+  lines.push(`mount -t proc proc ${quote(join(root, "proc"))}`);
+  lines.push(`mount --rbind /dev ${quote(join(root, "dev"))}`);
+  return ["set -e", ...lines, 'exec "$@"'].join("\n");
+}
+
+/** Makes the mount points and finds out what goes where. */
 async function prepareTargets(
   container: Any,
   pod: PodOptions,
