@@ -10,6 +10,7 @@ import { basename } from "node:path";
 import { listConfFiles } from "../cni/conf_dir.ts";
 import { createRecords } from "../daemon/records.ts";
 import { PROGRAM_VERSION } from "../wire/program_version.ts";
+import { decodeConfig } from "../wire/request.ts";
 import { listAttachments } from "./attachments_command.ts";
 import type { CliWorld } from "./command.ts";
 import { gatherContext } from "./doctor_context.ts";
@@ -69,7 +70,7 @@ export async function gatherBundle(
     await jsonFile("status.json", () => makeStatusReport(view)),
     await jsonFile("attachments.json", () => listAttachments(stateDir)),
     await jsonFile("records.json", () => listRecords(stateDir)),
-    await jsonFile("pending.json", () => listPending(stateDir)),
+    await jsonFile("pending.json", () => listPendingCalls(stateDir)),
     await jsonFile("profile.json", () => Promise.resolve(profile)),
     await textFile("daemon-config.json", profile.daemonConfig),
     ...await confFiles("net.d", profile.cniConfDir),
@@ -97,6 +98,17 @@ async function clusterFiles(
     await jsonFile("pods.json", () => Promise.resolve(pods)),
     await jsonFile("links.json", () => Promise.resolve(kernelLinks)),
   ];
+}
+
+/** With configurations as text, in which secrets are found. */
+async function listPendingCalls(stateDir: string): Promise<unknown[]> {
+  const pending = await listPending(stateDir);
+  return pending.map(({ request, ...rest }) => ({
+    ...rest,
+    ...(request === undefined
+      ? {}
+      : { env: request.env, config: decodeConfig(request) }),
+  }));
 }
 
 async function listRecords(stateDir: string): Promise<unknown[]> {

@@ -88,6 +88,9 @@ export async function gather<T>(read: () => Promise<T>): Promise<Gathered<T>> {
   }
 }
 
+/** Both lists together; a server that takes longer is told of by the check of the API server. */
+const LISTS_MS = 15_000;
+
 /** Gathers all; `say` tells what is being done. */
 export async function gatherContext(
   view: NodeView,
@@ -100,8 +103,9 @@ export async function gatherContext(
   const runtimeConf = await gather(() => readRuntimeConf(view));
   const link = await gather(() => connectApi(view, world));
   say("reading networks and pods from the API server");
-  const definitions = await gather(() => listDefinitions(link, signal));
-  const pods = await gather(() => listPods(link, view, signal));
+  const listing = AbortSignal.any([signal, AbortSignal.timeout(LISTS_MS)]);
+  const definitions = await gather(() => listDefinitions(link, listing));
+  const pods = await gather(() => listPods(link, view, listing));
   say("reading what is attached");
   const records = await gather(() => listRecords(view.stateDir));
   return {

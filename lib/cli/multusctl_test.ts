@@ -2,6 +2,20 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { PROGRAM_VERSION } from "../wire/program_version.ts";
 import { runMultusctl } from "./multusctl.ts";
 
+/** All commands; each has help with examples. */
+const COMMANDS = [
+  "status",
+  "attachments",
+  "explain",
+  "validate",
+  "doctor",
+  "delete-pending",
+  "bundle",
+  "grants",
+  "install",
+  "uninstall",
+];
+
 interface Ran {
   readonly code: number;
   readonly stdout: string;
@@ -49,8 +63,8 @@ Deno.test("runMultusctl() shows help with exit codes, for itself and for each co
   const rows: readonly string[][] = [
     ["--help"],
     ["help"],
-    ["grants", "--help"],
     ["help", "grants"],
+    ...COMMANDS.map((name) => [name, "--help"]),
   ];
   for (const args of rows) {
     await t.step(args.join(" "), async () => {
@@ -58,7 +72,11 @@ Deno.test("runMultusctl() shows help with exit codes, for itself and for each co
       deepEqual([code, stderr], [0, ""]);
       match(stdout, /^Usage: multusctl/);
       match(stdout, /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 /);
-      if (args.includes("grants")) match(stdout, /Examples:\n/);
+      const isOfCommand = COMMANDS.some((name) => args.includes(name));
+      if (isOfCommand) match(stdout, /Examples:\n {2}multusctl /);
+      else {for (const name of COMMANDS) {
+          match(stdout, new RegExp(`^  ${name} `, "m"));
+        }}
     });
   }
 });

@@ -25,8 +25,8 @@ import { askDaemon } from "./daemon_question.ts";
 
 /** A DEL that waits. */
 export interface Pending {
-  /** Its file. */
-  readonly path: string;
+  /** Where its file may be: the daemon moves it aside while it works on it. */
+  readonly paths: readonly string[];
   /** The container. */
   readonly containerId: string;
   /** `<namespace>/<name>`, where the runtime said it. */
@@ -43,12 +43,16 @@ const TAKEN = "taken";
 /** What waits, oldest first; without a spool directory, nothing. */
 export async function listPending(stateDir: string): Promise<Pending[]> {
   const dir = spoolDirIn(stateDir);
+  const places = [dir, join(dir, TAKEN)];
+  // The daemon moves entries to and fro: what goes back while the second is listed is seen in the third look.
+  const names = new Set<string>();
+  for (const place of [...places, dir]) {
+    for (const name of await namesIn(place)) names.add(name);
+  }
   const found: Pending[] = [];
-  for (const place of [dir, join(dir, TAKEN)]) {
-    for (const name of await namesIn(place)) {
-      const pending = await readPending(place, name);
-      if (pending !== undefined) found.push(pending);
-    }
+  for (const name of names) {
+    const pending = await readPending([...places, dir], name);
+    if (pending !== undefined) found.push(pending);
   }
   return found.sort((a, b) => a.leftAt.getTime() - b.leftAt.getTime());
 }
@@ -64,28 +68,38 @@ async function namesIn(dir: string): Promise<string[]> {
 }
 
 async function readPending(
-  dir: string,
+  places: readonly string[],
   name: string,
 ): Promise<Pending | undefined> {
   const parsed = parseSpoolName(name);
   if (parsed === undefined) return undefined;
-  const path = join(dir, name);
-  try {
-    const { mtime } = await Deno.stat(path);
-    const request = decodeIfPossible(await Deno.readTextFile(path));
-    const pod = request === undefined ? undefined : podOf(request);
-    return {
-      path,
-      containerId: request?.env["CNI_CONTAINERID"] ?? parsed.containerId,
-      leftAt: mtime ?? new Date(0),
-      ...(pod === undefined ? {} : { pod }),
-      ...(request === undefined ? {} : { request }),
-    };
-  } catch (error) {
-    // Done in this moment.
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+  const file = await readFirst(places.map((place) => join(place, name)));
+  if (file === undefined) return undefined;
+  const request = decodeIfPossible(file.text);
+  const pod = request === undefined ? undefined : podOf(request);
+  return {
+    paths: [...new Set(places)].map((place) => join(place, name)),
+    containerId: request?.env["CNI_CONTAINERID"] ?? parsed.containerId,
+    leftAt: file.mtime,
+    ...(pod === undefined ? {} : { pod }),
+    ...(request === undefined ? {} : { request }),
+  };
+}
+
+/** The first of these files that is there; one that is done in this moment is in none of the places. */
+async function readFirst(
+  paths: readonly string[],
+): Promise<{ text: string; mtime: Date } | undefined> {
+  for (const path of paths) {
+    try {
+      const { mtime } = await Deno.stat(path);
+      const text = await Deno.readTextFile(path);
+      return { text, mtime: mtime ?? new Date(0) };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
   }
+  return undefined;
 }
 
 function decodeIfPossible(text: string): CniRequest | undefined {
@@ -155,11 +169,13 @@ async function findRest(
 }
 
 /** Takes a DEL off the list. One that the daemon did or dropped meanwhile is no error. */
-export async function dropPending({ path }: Pending): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+export async function dropPending({ paths }: Pending): Promise<void> {
+  for (const path of paths) {
+    try {
+      await Deno.remove(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
   }
 }
 

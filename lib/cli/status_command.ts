@@ -127,6 +127,7 @@ function factsOf({ multusctl, shim, daemon }: StatusReport): string[][] {
     ["daemon", `${daemon.version} on Deno ${daemon.deno}`],
     ["multusctl", multusctl],
     ["shim", describeShim(shim)],
+    ["last caller", describeCaller(daemon.lastClient)],
     ["ready", daemon.ready ? "yes" : "no"],
     [
       "up",
@@ -154,6 +155,14 @@ function describeShim(shim: StatusReport["shim"]): string {
   return shim.same
     ? `${shim.version} in ${shim.path}`
     : `${shim.path} is of another build: install it again`;
+}
+
+/** What the Go library for HTTP calls itself when nobody says otherwise. */
+const GO_CLIENT = /^Go-http-client\b/;
+
+function describeCaller(client: string | undefined): string {
+  if (client === undefined) return "none yet";
+  return GO_CLIENT.test(client) ? `${client}, a shim of the Go Multus` : client;
 }
 
 function describeConfiguration(

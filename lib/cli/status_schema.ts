@@ -67,6 +67,7 @@ export const StatusShape: Shape<StatusDocument> = z.looseObject({
     gc: Gauge,
     status: Gauge,
   }),
+  lastClient: z.exactOptional(z.string()),
   containers: z.number(),
   pendingTeardowns: z.number(),
   damagedRecords: z.array(z.string()),

@@ -64,6 +64,7 @@ import { startSpoolWorker } from "./spool_worker.ts";
 import { createTracer } from "../wire/tracing.ts";
 import { withSpans } from "./plugin_spans.ts";
 import { spoolDirIn } from "../wire/places.ts";
+import { CNI_ROUTE } from "../wire/request.ts";
 
 /** What the daemon needs of its process. */
 export interface DaemonSurroundings {
@@ -151,6 +152,15 @@ function logServed(daemonLog: Log, served: Served): void {
   if (command === "STATUS") log.verbose(message, more);
   else log.error(message, more);
 }
+
+/** Whose version it is that calls: an old shim beside a new daemon explains much. */
+function noteClient(observed: Observed, { handler, client }: Served): void {
+  if (handler !== CNI_ROUTE || client === undefined) return;
+  observed.lastClient = client.slice(0, CLIENT_LENGTH_MAX);
+}
+
+/** Longer than any name with a version; who calls is not to fill the status. */
+const CLIENT_LENGTH_MAX = 64;
 
 function logOptionsOf(conf: DaemonConf): Parameters<typeof createLog>[0] {
   const { logLevel, logToStderr, logFormat, logFile, logOptions } = conf;
@@ -292,6 +302,7 @@ export async function startDaemon(
       status: createStatus(observed),
       onServed: (served) => {
         observed.metrics?.served(served);
+        noteClient(observed, served);
         logServed(log, served);
       },
     }),

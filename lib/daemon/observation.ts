@@ -34,6 +34,8 @@ export interface StatusDocument {
   readonly caches: readonly ApiAge[];
   /** What each lane is doing. */
   readonly lanes: Readonly<Record<LaneName, LaneGauge>>;
+  /** What the shim of the last CNI request called itself; absent before the first. */
+  readonly lastClient?: string;
   /** How many containers have attachments. */
   readonly containers: number;
   /** DELs that wait to be done. */
@@ -58,6 +60,8 @@ export interface Observed {
   readonly records: Records;
   /** DELs that wait, as of the last look. */
   pendingTeardowns: () => number;
+  /** What the shim of the last CNI request called itself. */
+  lastClient?: string;
   /** The keeper of the generated configuration. */
   autoConfig?: AutoConfig;
   /** What was found at the start. */
@@ -115,6 +119,9 @@ export function createStatus(observed: Observed): () => StatusDocument {
         silentMs: Number.isFinite(age.silentMs) ? Math.round(age.silentMs) : -1,
       })),
       lanes: observed.limits.gauges(),
+      ...(observed.lastClient === undefined
+        ? {}
+        : { lastClient: observed.lastClient }),
       containers: observed.records.summaries().size,
       pendingTeardowns: observed.pendingTeardowns(),
       damagedRecords: [...observed.records.damaged()],

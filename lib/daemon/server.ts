@@ -178,6 +178,8 @@ export interface Served {
   readonly isLate?: boolean;
   /** The log of the call, where it was one. */
   readonly log?: Log;
+  /** What the client calls itself, where it says it: `multus-shim/0.1.0`. */
+  readonly client?: string;
 }
 
 /** What the handler works with. */
@@ -425,8 +427,10 @@ export function createHandler(
   return async (request) => {
     const start = performance.now();
     const { response, ...served } = await route(request, parts);
+    const client = request.headers.get("user-agent");
     parts.onServed({
       ...served,
+      ...(client === null ? {} : { client }),
       method: request.method,
       code: response.status,
       durationMs: performance.now() - start,
