@@ -1,7 +1,9 @@
 /** All faults, in the order in which they are shown. */
+import { BAD_PLUGINS } from "./bad_plugins.ts";
 import { DAMAGED, GO_RECORDS } from "./damage.ts";
 import type { Fault } from "./fault.ts";
 import { KILLED_IN_ADD, KILLED_IN_DEL } from "./kill_steps.ts";
+import { NOBODY_THERE, NOBODY_TO_ASK, PLUGIN_FAILS } from "./teardown.ts";
 
 /** All of them. */
 export const FAULTS: readonly Fault[] = [
@@ -9,4 +11,8 @@ export const FAULTS: readonly Fault[] = [
   KILLED_IN_DEL,
   DAMAGED,
   GO_RECORDS,
+  NOBODY_TO_ASK,
+  PLUGIN_FAILS,
+  NOBODY_THERE,
+  BAD_PLUGINS,
 ];
