@@ -121,7 +121,7 @@ export function createResultCache(cacheDir: string): ResultCache {
       Promise.try(() => {
         if (isWritable(key)) remove(pathOf(key));
       }),
-    list: (options) => list(dir, options ?? {}),
+    list: (options) => Promise.try(list, dir, options ?? {}),
     clear: (containerId) => clear(dir, containerId),
   };
 }
@@ -231,13 +231,13 @@ function remove(path: string): void {
   }
 }
 
-async function list(
+function list(
   dir: string,
   { networkName, containerId }: CacheFilter,
-): Promise<CachedAttachments> {
+): CachedAttachments {
   const attachments: CachedAttachment[] = [];
   const unreadable: UnreadableAttachment[] = [];
-  for (const name of await namesIn(dir)) {
+  for (const name of namesIn(dir)) {
     // A name may be part of another, so this only spares reading.
     const isOther =
       !name.startsWith(networkName === undefined ? "" : `${networkName}-`) ||
@@ -259,10 +259,9 @@ async function list(
   return { attachments, unreadable };
 }
 
-async function namesIn(dir: string): Promise<string[]> {
+function namesIn(dir: string): string[] {
   try {
-    const entries = await Array.fromAsync(Deno.readDir(dir));
-    return entries
+    return [...Deno.readDirSync(dir)]
       .filter((entry) =>
         entry.isFile && !entry.name.startsWith(TEMPORARY_PREFIX)
       )
