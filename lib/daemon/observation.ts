@@ -86,16 +86,19 @@ function agesOf({ links }: Observed): ApiAge[] {
   ];
 }
 
-/** Whether the caches are complete: until then every pod and network is read live. */
+/** Whether pods and networks are known: from complete caches, else read live, where the API server answers that. */
 export function clusterProbe(observed: Observed): Check {
   const waiting = agesOf(observed).filter((age) => !age.isSynced).map((age) =>
     age.resource
   );
-  const ok = waiting.length === 0;
-  const reason = ok
-    ? "caches are complete"
-    : `waiting for ${waiting.join(" and ")} of the API server`;
-  return { name: "cluster", ok, reason };
+  const name = "cluster";
+  if (waiting.length === 0) {
+    return { name, ok: true, reason: "caches are complete" };
+  }
+  const reason = `waiting for ${waiting.join(" and ")} of the API server`;
+  return observed.links.list()[0]?.cluster.readsLive() === true
+    ? { name, ok: true, reason: `${reason}, meanwhile each is read live` }
+    : { name, ok: false, reason };
 }
 
 /** Makes the function that gives the status. */

@@ -38,6 +38,7 @@ import {
   trimPod,
 } from "./objects.ts";
 import type { PaceLimits } from "./pace.ts";
+import { createReadTrials, type ReadTrials } from "./read_trials.ts";
 import {
   NETWORK_ATTACHMENTS,
   PODS,
@@ -73,6 +74,8 @@ export interface ClusterOptions {
   readonly pace?: Partial<PaceLimits>;
   /** Waits between attempts of a watch, other than the usual. */
   readonly watchBackOff?: BackOffRange;
+  /** Wait between tries of live reads, other than the usual. */
+  readonly liveReadsEveryMs?: number;
 }
 
 /** One object's place. */
@@ -151,6 +154,8 @@ export interface Cluster extends AsyncDisposable {
   ): Promise<readonly ResourceSlice[]>;
   /** Which caches have been complete once; pods count as such where they are not cached. */
   isSynced(): { pods: boolean; attachments: boolean };
+  /** Whether pods and networks can be read one by one; known only while a cache is not complete. */
+  readsLive(): boolean;
   /** Waits until all caches have been complete once. @throws the signal's reason */
   whenSynced(signal: AbortSignal): Promise<void>;
   /** How long the server has been silent towards each watch; Infinity before its first word. */
@@ -166,13 +171,16 @@ export function createCluster(options: ClusterOptions): Cluster {
   const parts = createParts(options);
   const { nodeName } = options;
   const { api, events, pods, attachments } = parts;
+  const trials = tryReads(options, parts);
   return {
     api,
     events,
     start: () => {
       pods.cache?.start();
       attachments.cache?.start();
+      trials.start();
     },
+    readsLive: () => trials.work,
     getPod: (namespace, name, { uid, signal }) =>
       getPod(pods, { namespace, name }, { uid, signal }),
     getAttachment: (namespace, name, { signal }) =>
@@ -204,6 +212,7 @@ export function createCluster(options: ClusterOptions): Cluster {
     }),
     [Symbol.asyncDispose]: async () => {
       await Promise.all([
+        trials[Symbol.asyncDispose](),
         pods.cache?.[Symbol.asyncDispose](),
         attachments.cache?.[Symbol.asyncDispose](),
         events[Symbol.asyncDispose](),
@@ -245,6 +254,24 @@ function createParts(options: ClusterOptions): Parts {
       ...(nodeName === undefined ? {} : { nodeName }),
     }),
   };
+}
+
+/** No object of this name needs to be there: that there is none is an answer, too. */
+const TRIED_KEY = "default/multus-live-read";
+
+function tryReads(
+  { liveReadsEveryMs }: ClusterOptions,
+  { pods, attachments }: Parts,
+): ReadTrials {
+  const caches = [pods.cache, attachments.cache];
+  return createReadTrials({
+    isNeeded: () => caches.some((cache) => cache?.synced === false),
+    reads: [
+      (signal) => pods.reads.read(TRIED_KEY, signal),
+      (signal) => attachments.reads.read(TRIED_KEY, signal),
+    ],
+    ...(liveReadsEveryMs === undefined ? {} : { everyMs: liveReadsEveryMs }),
+  });
 }
 
 /** A kind of object, and what is kept of it. */

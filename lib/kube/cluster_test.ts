@@ -439,6 +439,33 @@ Deno.test("createCluster() says things about its own node, and of none without a
   }
 });
 
+Deno.test("createCluster() tells whether reads are answered while a list is not", async () => {
+  await using fixture = await start([], {
+    nodeName: "node-1",
+    liveReadsEveryMs: 1,
+  });
+  const { server, cluster } = fixture;
+  const endOfLists = server.faults.add({
+    match: { verb: "list", resource: "pods" },
+    status: 403,
+  });
+  const endOfReads = server.faults.add({
+    match: { verb: "get", resource: "pods" },
+    status: 403,
+  });
+  cluster.start();
+  await waitUntil(
+    () => server.log.count({ verb: "get", resource: "pods" }) >= 2,
+    { what: "two tries" },
+  );
+  assert.ok(!cluster.readsLive());
+  endOfReads();
+  await waitUntil(() => cluster.readsLive(), { what: "reads are answered" });
+  assert.deepEqual(cluster.isSynced(), { pods: false, attachments: true });
+  endOfLists();
+  await cluster.whenSynced(forever);
+});
+
 Deno.test("createCluster() tells of failing watches", async () => {
   const failures: string[] = [];
   await using fixture = await start([], {
