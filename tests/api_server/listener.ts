@@ -73,6 +73,8 @@ async function answer(
     outgoing.destroy();
     return;
   }
+  // A client that has gone meanwhile says so no second time: a watch would wait for it for ever.
+  if (outgoing.destroyed) return await response.body?.cancel();
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   if (isWatch(response)) outgoing.flushHeaders();
   await send(response, outgoing);

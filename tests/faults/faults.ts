@@ -1,7 +1,10 @@
 /** All faults, in the order in which they are shown. */
+import { API_FAULTS } from "./api.ts";
 import { BAD_PLUGINS } from "./bad_plugins.ts";
+import { BURST } from "./burst.ts";
 import { DAMAGED, GO_RECORDS } from "./damage.ts";
 import type { Fault } from "./fault.ts";
+import { FUZZED } from "./fuzz.ts";
 import { KILLED_IN_ADD, KILLED_IN_DEL } from "./kill_steps.ts";
 import { NOBODY_THERE, NOBODY_TO_ASK, PLUGIN_FAILS } from "./teardown.ts";
 
@@ -15,4 +18,7 @@ export const FAULTS: readonly Fault[] = [
   PLUGIN_FAILS,
   NOBODY_THERE,
   BAD_PLUGINS,
+  BURST,
+  API_FAULTS,
+  FUZZED,
 ];
