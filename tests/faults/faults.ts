@@ -2,7 +2,9 @@
 import { API_FAULTS } from "./api.ts";
 import { BAD_PLUGINS } from "./bad_plugins.ts";
 import { BURST } from "./burst.ts";
+import { CLIENTS, RESTARTS } from "./clients.ts";
 import { DAMAGED, GO_RECORDS } from "./damage.ts";
+import { FULL_DISK } from "./disk.ts";
 import type { Fault } from "./fault.ts";
 import { FUZZED } from "./fuzz.ts";
 import { KILLED_IN_ADD, KILLED_IN_DEL } from "./kill_steps.ts";
@@ -18,6 +20,9 @@ export const FAULTS: readonly Fault[] = [
   PLUGIN_FAILS,
   NOBODY_THERE,
   BAD_PLUGINS,
+  FULL_DISK,
+  CLIENTS,
+  RESTARTS,
   BURST,
   API_FAULTS,
   FUZZED,
