@@ -18,6 +18,7 @@ import {
   findPlugins,
   type Runtime,
 } from "../cni/list.ts";
+import { present } from "../cni/present.ts";
 import type { Result } from "../cni/result.ts";
 import { formatResult } from "../cni/result.ts";
 import { supportsCommand } from "../cni/version.ts";
@@ -86,18 +87,6 @@ export function toRecorded(
       resourceName: delegate.resourceName,
       deviceInfoFile: delegate.deviceInfoFile,
     }),
-  };
-}
-
-/** The members that are there: an optional property is absent, never `undefined`. */
-function present<T extends object>(
-  members: T,
-): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(members).filter(([, value]) =>
-    value !== undefined
-  );
-  return Object.fromEntries(entries) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
   };
 }
 
@@ -329,11 +318,6 @@ export interface DetachFailure {
   readonly attachment: RecordedAttachment;
   /** Why it could not be undone. */
   readonly error: CniError;
-}
-
-/** Whether an attachment may have left something behind. */
-export function isBegun(attachment: RecordedAttachment): boolean {
-  return attachment.state === "begun" || attachment.state === "done";
 }
 
 /**
