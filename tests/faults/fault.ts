@@ -54,7 +54,7 @@ export function createTally(say: (text: string) => void): Tally {
         found = [String(error).slice(0, REASON_LENGTH_MAX)];
       }
       if (found.length === 0) survived += 1;
-      leftOver.push(...found.map((what) => `${name}: ${what}`));
+      leftOver.push(...found.map((what) => `${name}: ${what.trim()}`));
       say(`${tried} tried, ${survived} survived`);
     },
     outcome: () => ({ tried, survived, leftOver }),

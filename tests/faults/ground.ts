@@ -95,9 +95,11 @@ async function layStepped(node: TestNode, networks: Networks): Promise<void> {
     join(node.profile.cniConfDir, "10-bridge.conflist"),
     JSON.stringify({ cniVersion, name: "cluster-net", plugins: [plugin] }),
   );
-  putDefinition(node, "one", networks.bridge(1, { type: "step-bridge" }));
+  // As a gateway it keeps its own MAC: without, it takes that of the lowest port, and the plugin's CHECK of other pods fails.
+  const bridge = { type: "step-bridge", isGateway: true };
+  putDefinition(node, "one", networks.bridge(1, bridge));
   putDefinition(node, "two", networks.macvlan(2, { type: "step-macvlan" }));
-  putDefinition(node, "three", networks.bridge(3, { type: "step-bridge" }));
+  putDefinition(node, "three", networks.bridge(3, bridge));
 }
 
 async function startDaemon(node: TestNode): Promise<void> {
