@@ -74,10 +74,10 @@ async function removeRecords({ profile }: BenchNode): Promise<void> {
 async function overRecords({ node }: Surroundings): Promise<Curve> {
   const points: Point[] = [];
   for (const at of RECORDS) {
+    await node.restartDaemon();
     await leaveRecords(node, at);
     await node.restartDaemon();
     points.push(await pointAt(node, at, POD_NAME));
-    await node.stopDaemon();
     await removeRecords(node);
   }
   return {
