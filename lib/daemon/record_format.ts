@@ -26,6 +26,7 @@ import { formatResult, readResult, type Result } from "../cni/result.ts";
 import { LATEST_VERSION } from "../cni/version.ts";
 import { present } from "../cni/present.ts";
 import type { DelegateSource } from "../selection/delegate.ts";
+import { sha256 } from "./sha256.ts";
 
 /** How far an attachment has come: not begun, perhaps there, there, gone again. */
 export type AttachmentState = "todo" | "begun" | "done" | "undone";
@@ -141,18 +142,20 @@ const END = "]\n";
  *
  * @throws {RangeError} When it holds no attachment: it could not be told from damage.
  */
-export async function formatRecord(
-  record: AttachmentRecord,
-): Promise<RecordText> {
+export function formatRecord(record: AttachmentRecord): Promise<RecordText> {
+  return Promise.try(format, record);
+}
+
+function format(record: AttachmentRecord): RecordText {
   const { containerId, attachments } = record;
   if (attachments.length === 0) {
     throw new RangeError(`A record needs an attachment: ${containerId}`);
   }
-  const headers = await Promise.all(attachments.map(formatHeader));
+  const headers = attachments.map(formatHeader);
   const bodies = attachments.map((attachment, index) =>
     formatBody(attachment, index === 0 ? record : undefined)
   );
-  const checksum = `"checksum":"${OWN_KEY}:${await checksumOf(bodies)}",`;
+  const checksum = `"checksum":"${OWN_KEY}:${checksumOf(bodies)}",`;
   const elements = bodies.map((body, index) =>
     `${headers[index]}${index === 0 ? checksum : ""}${body}`
   );
@@ -168,9 +171,13 @@ export function formatState(state: AttachmentState): string {
 }
 
 /** What a result is overwritten with, to be padded with spaces to the room that there is. */
-export async function encodeResult(result: Result): Promise<string> {
+export function encodeResult(result: Result): Promise<string> {
+  return Promise.try(encodeText, result);
+}
+
+function encodeText(result: Result): string {
   const json = JSON.stringify(formatResult(result, LATEST_VERSION));
-  const check = (await sha256(json)).slice(0, RESULT_CHECK_LENGTH);
+  const check = sha256(json).slice(0, RESULT_CHECK_LENGTH);
   return check + new TextEncoder().encode(json).toBase64();
 }
 
@@ -196,22 +203,26 @@ export interface ParseRecordOptions {
  * @throws {SyntaxError} When the text is not a record, or its checksum does not fit.
  * @throws {TypeError} When a configuration in it is not UTF-8.
  */
-export async function parseRecord(
+export function parseRecord(
   text: string,
   options: ParseRecordOptions,
 ): Promise<ParsedRecord> {
+  return Promise.try(parse, text, options);
+}
+
+function parse(text: string, options: ParseRecordOptions): ParsedRecord {
   // The mark stands in a record of ours several times, and Go's ends without a line end: no single
   // fault, not even a long hole, makes one look like the other.
   return text.includes(OWN_KEY) || text.endsWith("\n")
-    ? await parseOwn(text, options.containerId)
+    ? parseOwn(text, options.containerId)
     : { record: parseGo(text, options) };
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-async function formatHeader(attachment: RecordedAttachment): Promise<string> {
+function formatHeader(attachment: RecordedAttachment): string {
   const { result } = attachment;
-  const encoded = result === undefined ? "" : await encodeResult(result);
+  const encoded = result === undefined ? "" : encodeText(result);
   const state = formatState(attachment.state);
   const room = encoded.padEnd(RESULT_ROOM);
   return `{"${OWN_KEY}":{"state":"${state}","result":"${room}",`;
@@ -309,17 +320,14 @@ function parseHeader(element: string): Header {
   return { state, resultText, body, ...(checksum && { checksum }) };
 }
 
-async function parseOwn(
-  text: string,
-  containerId: string,
-): Promise<ParsedRecord> {
+function parseOwn(text: string, containerId: string): ParsedRecord {
   if (!text.startsWith(START) || !text.endsWith(END)) {
     throw new SyntaxError("Beginning or end is missing");
   }
   const elements = text.slice(START.length, -END.length).split(BETWEEN);
   const headers = elements.map(parseHeader);
   const [first] = headers;
-  const checksum = await checksumOf(headers.map(({ body }) => body));
+  const checksum = checksumOf(headers.map(({ body }) => body));
   if (first?.checksum !== checksum) {
     throw new SyntaxError("The checksum does not fit");
   }
@@ -328,7 +336,7 @@ async function parseOwn(
     containerId,
     origin: "own",
     ...present({ netns, pod, bootId, pluginPath }),
-    attachments: await Promise.all(headers.map(readOwn)),
+    attachments: headers.map(readOwn),
   };
   return { record, places: placesOf(elements) };
 }
@@ -352,7 +360,7 @@ function readBody({ body }: Header): JsonObject & { readonly own: OwnPart } {
   return JSON.parse(`{"own":{${body}`);
 }
 
-async function readOwn(header: Header): Promise<RecordedAttachment> {
+function readOwn(header: Header): RecordedAttachment {
   const { own, ...element } = readBody(header);
   return {
     ...readGoKeys(element, "element"),
@@ -367,18 +375,18 @@ async function readOwn(header: Header): Promise<RecordedAttachment> {
       deviceInfoFile: own.deviceInfoFile,
       recordedAt: own.recordedAt,
     }),
-    ...await readEncodedResult(header.resultText),
+    ...readEncodedResult(header.resultText),
   };
 }
 
-async function readEncodedResult(
+function readEncodedResult(
   padded: string,
-): Promise<Pick<RecordedAttachment, "result" | "isResultDamaged">> {
+): Pick<RecordedAttachment, "result" | "isResultDamaged"> {
   const text = padded.trimEnd();
   if (text === "") return {};
   try {
     const json = decodeBase64(text.slice(RESULT_CHECK_LENGTH));
-    const check = (await sha256(json)).slice(0, RESULT_CHECK_LENGTH);
+    const check = sha256(json).slice(0, RESULT_CHECK_LENGTH);
     if (!text.startsWith(check)) return { isResultDamaged: true };
     return { result: readResult(JSON.parse(json), LATEST_VERSION) };
   } catch {
@@ -473,13 +481,8 @@ function decodeBase64(text: string): string {
     .decode(Uint8Array.fromBase64(text));
 }
 
-async function checksumOf(bodies: readonly string[]): Promise<string> {
-  return await sha256(bodies.join("\n"));
-}
-
-async function sha256(text: string): Promise<string> {
-  const bytes = new TextEncoder().encode(text);
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+function checksumOf(bodies: readonly string[]): string {
+  return sha256(bodies.join("\n"));
 }
 
 function isObject(value: unknown): value is JsonObject {
