@@ -126,14 +126,19 @@ async function send(
     outgoing.end();
     return;
   }
-  // A client that goes away ends the reading, too.
-  outgoing.once("close", () => void reader.cancel().catch(() => {}));
+  const { promise: gone, resolve: leave } = Promise.withResolvers<void>();
+  // A client that goes away ends the reading, too, and what is being written: nobody would say how that went.
+  outgoing.once("close", () => {
+    reader.cancel().catch(() => {});
+    leave();
+  });
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
-    await new Promise<void>((resolve, reject) => {
+    const written = new Promise<void>((resolve, reject) => {
       outgoing.write(value, (error) => error ? reject(error) : resolve());
     });
+    await Promise.race([written, gone]);
   }
   outgoing.end();
 }

@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { API_FAULTS } from "./api.ts";
 
 faultTest(API_FAULTS);

@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { BAD_PLUGINS } from "./bad_plugins.ts";
 
 faultTest(BAD_PLUGINS);

@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { BURST } from "./burst.ts";
 
 faultTest(BURST);

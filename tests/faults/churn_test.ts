@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { CHURNED } from "./churn.ts";
 
 faultTest(CHURNED);

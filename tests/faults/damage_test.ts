@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { DAMAGED, GO_RECORDS } from "./damage.ts";
 
 faultTest(DAMAGED);

@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { NODE_COMMANDS } from "./node_commands.ts";
 
 faultTest(NODE_COMMANDS);

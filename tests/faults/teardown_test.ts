@@ -1,4 +1,4 @@
-import { faultTest } from "./as_test.ts";
+import { faultTest } from "./declare.ts";
 import { NOBODY_THERE, NOBODY_TO_ASK, PLUGIN_FAILS } from "./teardown.ts";
 
 faultTest(NOBODY_TO_ASK);
