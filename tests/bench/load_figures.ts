@@ -15,7 +15,7 @@ import {
 
 const CALLS = 200;
 const PARALLEL = 16;
-const ROUNDS = 3;
+const ROUNDS = 5;
 /** So much of what the processors could do at the floor's cost. */
 const SHARE = 0.6;
 const PATCHES_MAX = 1;

@@ -146,8 +146,7 @@ async function measure(surroundings: Surroundings): Promise<Measured> {
     overFloor("memory, idle, private", "MB", {
       value: summarize(privates(idle)),
       floor: summarize(privates(floor)),
-      rule: { ...rule, factor: Infinity },
-      note: "not judged",
+      rule,
     }),
     overFloor("memory, cluster of 10,000 pods and 1,000 networks", "MB", {
       value: summarize(residents(big)),

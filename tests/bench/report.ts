@@ -30,7 +30,6 @@ function ratio({ value, floor }: Figure): string {
 }
 
 function limitText({ limit, sense, unit, floor }: Figure): string {
-  if (limit.value === Infinity) return "";
   const amount = floor === undefined ? "" : ` = ${round(limit.value)} ${unit}`;
   return `${sense} ${limit.rule}${amount}`;
 }
