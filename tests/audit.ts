@@ -78,6 +78,17 @@ function isIgnored(asked: Asked): boolean {
     ASKED_IN_VAIN.some((path) => isWithin(asked.value, path));
 }
 
+/**
+ * A directory above a granted one: a link on the way is looked for there, in
+ * vain, and the search goes on with what is granted (`host_root_exec.ts`).
+ */
+function isAbove(asked: Asked, grants: readonly Grant[]): boolean {
+  return asked.permission === "read" &&
+    grants.some(({ kind, value }) =>
+      kind === "read" && isWithin(value, asked.value)
+    );
+}
+
 /** Sums up what one process asked for, from its audit file. */
 export function summarize(
   executable: Executable,
@@ -92,7 +103,9 @@ export function summarize(
     const asked = JSON.parse(line) as Asked;
     const covering = grants.filter((grant) => isCovered(asked, grant));
     for (const grant of covering) used.add(nameOf(grant));
-    if (covering.length === 0 && !isIgnored(asked)) {
+    if (
+      covering.length === 0 && !isIgnored(asked) && !isAbove(asked, grants)
+    ) {
       outside.add(`${asked.permission} ${asked.value}`);
     }
   }

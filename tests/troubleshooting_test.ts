@@ -6,6 +6,9 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { ask } from "../lib/wire/ask.ts";
+import { socketPathIn } from "../lib/wire/places.ts";
+import { waitUntil } from "./api_server/wait.ts";
 import { layNetworks, type Networks } from "./networks.ts";
 import { ip, runProgram, TestNode } from "./node.ts";
 import { installNoopPlugin } from "./noop_plugin.ts";
@@ -142,11 +145,18 @@ const FAULTS: Readonly<Record<string, (ground: Ground) => Promise<Undo>>> = {
     ground.refused = "patch pods/status";
     return Promise.resolve(() => ground.refused = undefined);
   },
-  "not-effective": ({ node }) =>
-    writeFile(
+  "not-effective": async ({ node }) => {
+    const undo = await writeFile(
       join(node.profile.cniConfDir, "00-aaa.conflist"),
       '{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"bridge"}]}',
-    ),
+    );
+    return async () => {
+      await undo();
+      await waitUntil(() => isConfigured(node), {
+        what: "the daemon to go by the default network again",
+      });
+    };
+  },
   "default-route": ({ node, networks }) => {
     const gateway = `${networks.subnet(1)}.1`;
     putPod(node, "routed", {
@@ -219,6 +229,19 @@ Deno.test("TROUBLESHOOTING.md names a fault for each command, and each fault is 
     Object.keys(FAULTS).sort(),
   );
 });
+
+/** Whether the daemon goes by the default network, and runtimes by the daemon. */
+async function isConfigured(node: TestNode): Promise<boolean> {
+  const socketPath = socketPathIn(node.profile.socketDir);
+  const { body } = await ask({ socketPath, route: "/status", method: "GET" }, {
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  const { chosen = "", effective } = JSON.parse(body).configuration;
+  return effective === true && chosen.endsWith("/10-bridge.conflist");
+}
+
+/** The daemon answers at once; a busy machine takes a second. */
+const ANSWER_MS = 10_000;
 
 nodeTest(
   "every command of TROUBLESHOOTING.md says what stands below it",
