@@ -165,7 +165,10 @@ nodeTest(
     equal(await Deno.stat(socket).catch(() => undefined), undefined);
     deepEqual(await readKernel(lasting), before);
     await node.startDaemon();
-    assertDone(node, await waiting);
+    // Cut off as it was being taken, it is to be tried again, as runtimes do.
+    const waited = await waiting;
+    const again = waited.json?.code === 11;
+    assertDone(node, again ? await node.cni("ADD", next) : waited);
     for (const sandbox of [lasting, last, next]) {
       assertDone(node, await node.cni("CHECK", sandbox));
       assertDone(node, await node.cni("DEL", sandbox));

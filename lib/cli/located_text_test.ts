@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import fc from "fast-check";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { parseValuePath, readLocatedText } from "./located_text.ts";
 
 Deno.test("parseValuePath() reads what messages say", () => {
@@ -43,6 +43,8 @@ Deno.test("an embedded text's characters are found in the file, however YAML wro
       defaultStringType: type as "PLAIN",
       lineWidth: 0,
     });
+    // The library does not read all that it writes: not a line of one space between double quotes (2.9.1).
+    fc.pre(parse(text).spec.config === value);
     const [document] = readLocatedText(text).documents;
     const embedded = document?.embedded(["spec", "config"]);
     equal(embedded?.text, value);

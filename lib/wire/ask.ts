@@ -79,10 +79,11 @@ export async function ask(
 const ABSENT = [
   Deno.errors.NotFound,
   Deno.errors.ConnectionRefused,
+  Deno.errors.ConnectionReset,
   Deno.errors.WouldBlock,
 ];
 
-/** The socket is missing, or left behind by a daemon that is gone, or its queue of connections is full. */
+/** The socket is missing, or left behind by a daemon that is gone or just going, or its queue of connections is full. */
 async function connect(path: string): Promise<Deno.UnixConn> {
   try {
     return await Deno.connect({ transport: "unix", path });
