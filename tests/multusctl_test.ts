@@ -212,7 +212,7 @@ nodeTest(
 );
 
 /** What a node holds that a command might have changed. */
-async function snapshot(node: TestNode): Promise<string> {
+async function snapshot(node: TestNode, networks: Networks): Promise<string> {
   const { stdout } = await runProgram([
     "find",
     node.profile.cniStateDir,
@@ -224,7 +224,11 @@ async function snapshot(node: TestNode): Promise<string> {
   const writes = node.api.log.records.filter(({ verb }) =>
     ["create", "patch", "update", "delete"].includes(verb)
   );
-  return `${stdout}${writes.length}`;
+  // Other tests make links beside it: those that count are its bridges and what hangs on them.
+  const own = networks.defaultBridge.replace(/b0$/, "");
+  const links = (await ip("-o", "link", "show")).split("\n")
+    .filter((line) => line.includes(own));
+  return `${stdout}${links.join("\n")}${writes.length}`;
 }
 
 nodeTest(
@@ -255,14 +259,14 @@ nodeTest(
       t,
       "the delegates in order, and where each came from",
       async () => {
-        const before = await snapshot(node);
+        const before = await snapshot(node, networks);
         const outcome = await node.ctl([
           "explain",
           "default/web",
           "-o",
           "json",
         ]);
-        equal(await snapshot(node), before);
+        equal(await snapshot(node, networks), before);
         equal(outcome.code, 0, outcome.stderr);
         const report = readAs(ExplainReportShape, outcome);
         deepEqual(
@@ -728,7 +732,7 @@ nodeTest(
       return findings;
     };
     await step(t, "a node that is well", async () => {
-      const before = await snapshot(node);
+      const before = await snapshot(node, networks);
       const findings = await examine();
       deepEqual(
         findings.map(({ check, severity }) => [check, severity]),
@@ -740,7 +744,7 @@ nodeTest(
         JSON.stringify(findings.filter(({ severity }) => severity !== "ok")),
       );
       // Reviews of access are the only thing that is created, and they leave nothing.
-      const after = await snapshot(node);
+      const after = await snapshot(node, networks);
       equal(after.replace(/\d+$/, ""), before.replace(/\d+$/, ""));
     });
     const faults = listFaults(node, {
