@@ -36,6 +36,7 @@ import { withPassthru } from "./passthru.ts";
 import { withOwnPath } from "./plugin_path.ts";
 import {
   clusterProbe,
+  configurationProbe,
   createStatus,
   observeByMetrics,
   type Observed,
@@ -218,6 +219,7 @@ async function createParts(
   };
   readiness.watch(() => certificateProbe(links));
   readiness.watch(() => clusterProbe(observed));
+  readiness.watch(() => configurationProbe(observed));
   const parts: OperationParts = {
     confOf: (stdin) => mergeConf(parseShimConf(stdin), conf),
     nodeConf: () => conf,
@@ -352,15 +354,12 @@ async function keepConfiguration(
   observed: Observed,
   { stack, log }: { stack: AsyncDisposableStack; log: Log },
 ): Promise<void> {
-  const { conf, readiness } = observed;
-  const autoConfig = stack.use(
+  observed.autoConfig = stack.use(
     await startAutoConfig({
-      conf,
+      conf: observed.conf,
       onEvent: (event) => tellConfiguration(observed, event, log),
     }),
   );
-  observed.autoConfig = autoConfig;
-  readiness.watch(() => autoConfig.probe());
 }
 
 /** In the log, and on the node what pods will suffer from. */

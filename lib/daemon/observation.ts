@@ -101,6 +101,15 @@ export function clusterProbe(observed: Observed): Check {
     : { name, ok: false, reason };
 }
 
+/** The runtimes' configuration; looked at once the socket is there, because only a daemon that serves asks for pods. */
+export function configurationProbe({ autoConfig }: Observed): Check {
+  return autoConfig?.probe() ?? {
+    name: "configuration",
+    ok: false,
+    reason: "the default network's configuration is being looked for",
+  };
+}
+
 /** Makes the function that gives the status. */
 export function createStatus(observed: Observed): () => StatusDocument {
   const startedAt = new Date().toISOString();
