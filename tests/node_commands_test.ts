@@ -74,6 +74,29 @@ async function callNode(
   });
 }
 
+/** A GC that takes only these pods to be there. */
+async function collectAll(
+  node: TestNode,
+  valid: readonly Sandbox[] = [],
+): Promise<ShimOutcome> {
+  return await callNode(node, "GC", {
+    "cni.dev/valid-attachments": valid.map(({ containerId }) => ({
+      containerID: containerId,
+      ifname: "eth0",
+    })),
+  });
+}
+
+/** A file that can be written and not removed, until the answer is disposed of. */
+async function mountOver(path: string): Promise<AsyncDisposable> {
+  const run = async (program: string, args: string[]): Promise<void> => {
+    const { success } = await new Deno.Command(program, { args }).output();
+    ok(success, [program, ...args].join(" "));
+  };
+  await run("mount", ["--bind", path, path]);
+  return { [Symbol.asyncDispose]: () => run("umount", [path]) };
+}
+
 /** STATUS, which must be answered in time. */
 async function askStatus(
   node: TestNode,
@@ -186,7 +209,7 @@ nodeTest("STATUS does not wait for ADD, DEL or GC", async () => {
   const calls = [
     ...pods.map((pod) => node.cni("ADD", pod)),
     node.cni("DEL", attached),
-    callNode(node, "GC", { "cni.dev/valid-attachments": [] }),
+    collectAll(node),
   ];
   await waitForFile(join(node.binDir, "noop.mark.add"));
   await waitForFile(join(node.binDir, "noop.mark.del"));
@@ -219,12 +242,9 @@ nodeTest(
     // A runtime that lost a pod without DEL: its netns is gone, too.
     await node.removeSandbox(vanished);
     const before = await readKernel(kept);
-    const valid = [{ containerID: kept.containerId, ifname: "eth0" }];
 
     await step(t, "with the specification's key", async () => {
-      const outcome = await callNode(node, "GC", {
-        "cni.dev/valid-attachments": valid,
-      });
+      const outcome = await collectAll(node, [kept]);
       assertDone(node, outcome);
       equal(outcome.stdout, "");
       deepEqual(await readKernel(kept), before);
@@ -243,10 +263,7 @@ nodeTest(
       deepEqual(validOf(await readCalls(node.binDir)), []);
     });
     await step(t, "when there is nothing", async () => {
-      const outcome = await callNode(node, "GC", {
-        "cni.dev/valid-attachments": [],
-      });
-      assertDone(node, outcome);
+      assertDone(node, await collectAll(node));
     });
   },
 );
@@ -264,9 +281,7 @@ nodeTest("GC does nothing when a record cannot be read", async () => {
   const before = await listLeft(node, networks, pods);
   const path = join(node.profile.cniStateDir, pods[0]?.containerId ?? "");
   await Deno.truncate(path, 100);
-  const { code, json } = await callNode(node, "GC", {
-    "cni.dev/valid-attachments": [],
-  });
+  const { code, json } = await collectAll(node);
   equal(code, 1);
   equal(json.code, 11);
   match(
@@ -279,10 +294,7 @@ nodeTest("GC does nothing when a record cannot be read", async () => {
   deepEqual(commands, ["ADD", "ADD"]);
   // A DEL of the damaged one goes by libcni's cache, and then GC works again.
   for (const pod of pods) assertDone(node, await node.cni("DEL", pod));
-  assertDone(
-    node,
-    await callNode(node, "GC", { "cni.dev/valid-attachments": [] }),
-  );
+  assertDone(node, await collectAll(node));
   const left = await listLeft(node, networks, pods);
   deepEqual(left.filter((one) => !one.includes("/quarantine/")), []);
 });
@@ -299,19 +311,99 @@ nodeTest("GC does what it can, and says what it cannot", async () => {
     createPod(node, "fine", { networks: "macvlan" }),
   ]);
   for (const pod of [stuck, fine]) await addPod(node, pod);
-  const outcome = await callNode(node, "GC", {
-    "cni.dev/valid-attachments": [],
-  });
+  const outcome = await collectAll(node);
   equal(outcome.code, 1);
   deepEqual([outcome.json.code, outcome.json.msg], [
     102,
-    'Cannot detach "default/noop" from net1: plugin noop: Switch is down',
+    `Cannot detach "default/noop" from net1: plugin noop: Switch is down (pod ${stuck.namespace}/stuck)`,
   ]);
   deepEqual(await networks.addressesInUse(), []);
   await installNoopPlugin(node.binDir, "noop", { DEL: ":" });
-  assertDone(
-    node,
-    await callNode(node, "GC", { "cni.dev/valid-attachments": [] }),
-  );
+  assertDone(node, await collectAll(node));
   await assertNothingLeft(node, networks, [stuck, fine]);
 });
+
+/** A record as the Go daemon may have left it, of a configuration that names no plugin. */
+const WITHOUT_PLUGIN = JSON.stringify([{
+  Conf: {},
+  ConfList: {},
+  Name: "odd",
+  Bytes: btoa(JSON.stringify({ cniVersion: "1.0.0", name: "odd" })),
+}]);
+
+nodeTest(
+  "GC passes over records that can be neither undone nor removed",
+  async () => {
+    await using scene = await createScene();
+    const { node, networks } = scene;
+    await node.startDaemon();
+    const [kept, pinned, fine] = await Promise.all([
+      createPod(node, "kept", { networks: "noop" }),
+      createPod(node, "pinned", { networks: "noop" }),
+      createPod(node, "fine", { networks: "macvlan" }),
+    ]);
+    for (const pod of [kept, pinned, fine]) await addPod(node, pod);
+    const recordOf = (containerId: string): string =>
+      join(node.profile.cniStateDir, containerId);
+    await Deno.writeTextFile(recordOf("odd"), WITHOUT_PLUGIN);
+    const path = recordOf(pinned.containerId);
+    {
+      await using _mounted = await mountOver(path);
+      // Wherever among the records it begins.
+      for (let round = 0; round < 3; round++) {
+        const { code, json } = await collectAll(node, [kept]);
+        equal(code, 1);
+        const told: string[] = json.msg.split("; ").sort();
+        equal(told.length, 3);
+        match(told[0] ?? "", /^Cannot collect the garbage of "odd": .*"type"/);
+        match(
+          told[1] ?? "",
+          /^Cannot detach "odd" from eth0: .* \(container odd\)$/,
+        );
+        match(
+          told[2] ?? "",
+          /^Cannot undo what is attached: .*busy.* \(pod default\/pinned\)$/,
+        );
+        ok(told[2]?.includes(path), told[2]);
+        deepEqual(validOf(await readCalls(node.binDir)), [
+          { containerID: kept.containerId, ifname: "net1" },
+        ]);
+      }
+      equal((await networks.addressesInUse()).length, 1);
+    }
+    await Deno.remove(recordOf("odd"));
+    assertDone(node, await collectAll(node));
+    await assertNothingLeft(node, networks, [kept, pinned, fine]);
+  },
+);
+
+nodeTest(
+  "GC has time for all networks when the plugins of some hang",
+  async () => {
+    await using scene = await createScene({ requestTimeoutSeconds: 8 });
+    const { node, networks } = scene;
+    for (const name of ["a", "m", "z"]) {
+      putDefinition(node, name, { cniVersion: "1.1.0", name, type: "noop" });
+    }
+    await installNoopPlugin(node.binDir, "noop", {
+      GC: `case $(/bin/cat "$stdin_file") in *'"m"'*) ;; *) hang;; esac`,
+    });
+    await node.startDaemon();
+    const pod = await createPod(node, "p", { networks: "a, m, z" });
+    await addPod(node, pod);
+    const { code, json } = await collectAll(node, [pod]);
+    equal(code, 1);
+    const ending =
+      "plugin noop did not finish within the time of the request and was ended";
+    equal(
+      json.msg,
+      `Cannot collect the garbage of "a": ${ending}; Cannot collect the garbage of "z": ${ending}`,
+    );
+    const collected = (await readCalls(node.binDir))
+      .filter(({ command }) => command === "GC")
+      .map(({ stdin }) => JSON.parse(stdin).name);
+    deepEqual(collected, ["a", "m", "z"]);
+    assertDone(node, await node.cni("DEL", pod));
+    await assertNothingLeft(node, networks, [pod]);
+  },
+);
