@@ -210,36 +210,51 @@ interface Answered
  */
 const BODIES_BYTES_MAX = 64 * 1024 * 1024;
 
-let bodiesBytes = 0;
+/** The bytes of one body, counted until it is disposed of. */
+interface HeldBytes extends Disposable {
+  /** @throws {CniError} 6 when the body is too large, 11 when all of them are */
+  add(bytes: number): void;
+}
 
-/** Counts the bytes of one body, until it is disposed of. */
-function holdBytes(): Disposable & { add(bytes: number): void } {
-  let held = 0;
-  return {
-    add(bytes): void {
-      held += bytes;
-      bodiesBytes += bytes;
-      if (held > REQUEST_BYTES_MAX) {
-        throw new CniError(
-          ErrorCode.decodingFailure,
-          `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
-        );
-      }
-      if (bodiesBytes > BODIES_BYTES_MAX) {
-        throw new CniError(
-          ErrorCode.tryAgainLater,
-          "Too much is being asked at once: the requests together are larger than 64 MiB",
-        );
-      }
-    },
-    [Symbol.dispose](): void {
-      bodiesBytes -= held;
-    },
+/** Counts the bytes of all bodies that are being read; the answer begins one more. */
+function countBytes(): () => HeldBytes {
+  let bodiesBytes = 0;
+  return () => {
+    let held = 0;
+    return {
+      add(bytes): void {
+        held += bytes;
+        bodiesBytes += bytes;
+        if (held > REQUEST_BYTES_MAX) {
+          throw new CniError(
+            ErrorCode.decodingFailure,
+            `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
+          );
+        }
+        if (bodiesBytes > BODIES_BYTES_MAX) {
+          throw new CniError(
+            ErrorCode.tryAgainLater,
+            "Too much is being asked at once: the requests together are larger than 64 MiB",
+          );
+        }
+      },
+      [Symbol.dispose](): void {
+        bodiesBytes -= held;
+      },
+    };
   };
 }
 
+/** What one handler works with: nothing of it is another's. */
+interface HandlerParts extends ServerParts {
+  readonly holdBytes: () => HeldBytes;
+}
+
 /** Reads a body of at most {@link REQUEST_BYTES_MAX}; a longer one is refused without being kept. */
-async function readBody(request: Request): Promise<string> {
+async function readBody(
+  request: Request,
+  { holdBytes }: HandlerParts,
+): Promise<string> {
   const chunks: Uint8Array[] = [];
   using held = holdBytes();
   for await (const chunk of request.body ?? []) {
@@ -291,7 +306,7 @@ function toCniError(error: unknown): unknown {
 
 async function answerCall(
   request: Request,
-  parts: ServerParts,
+  parts: HandlerParts,
   route: string,
 ): Promise<Answered> {
   if (request.method !== "POST") {
@@ -302,7 +317,7 @@ async function answerCall(
   let known: Pick<Served, "command" | "tally" | "log"> = {};
   let span: Span | undefined;
   try {
-    const text = await readBody(request);
+    const text = await readBody(request, parts);
     const decoded = orUnreadable(() => decodeRequest(text));
     const untraced = toCall(decoded, request.signal, parts);
     span = startSpan(parts.tracer, untraced);
@@ -390,7 +405,7 @@ function readinessResponse(url: URL, checks: readonly Check[]): Response {
 
 async function route(
   request: Request,
-  parts: ServerParts,
+  parts: HandlerParts,
 ): Promise<Answered & { handler: string }> {
   const url = new URL(request.url);
   switch (url.pathname) {
@@ -424,9 +439,10 @@ async function route(
 export function createHandler(
   parts: ServerParts,
 ): (request: Request) => Promise<Response> {
+  const handler = { ...parts, holdBytes: countBytes() };
   return async (request) => {
     const start = performance.now();
-    const { response, ...served } = await route(request, parts);
+    const { response, ...served } = await route(request, handler);
     const client = request.headers.get("user-agent");
     parts.onServed({
       ...served,
