@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { BuildError, bundleAll } from "../deployments/build.ts";
 import { AUDIT_DIR } from "./audit.ts";
+import { createDotLines } from "./dot_lines.ts";
 import { canIsolate, INSIDE, isolated } from "./isolation.ts";
 import { BUNDLES } from "./node.ts";
 import { ensurePrerequisites, TESTING } from "./prerequisites.ts";
@@ -102,6 +103,34 @@ async function judgeConformance(report: string): Promise<Counts> {
   return success ? { ...NOTHING, passed: 1 } : { ...NOTHING, failed: 1 };
 }
 
+/** Both outputs are one, or what is said last on the second would stand amid the first. */
+const IN_ONE = ["sh", "-c", 'exec "$@" 2>&1', "sh"] as const;
+
+/** Runs a command that tests; its output is the terminal's own, or made one for a log. */
+async function show(
+  command: readonly [string, ...string[]],
+  env: Record<string, string>,
+): Promise<boolean> {
+  const isLog = !Deno.stdout.isTerminal();
+  const [program, ...args] = isLog ? [...IN_ONE, ...command] as const : command;
+  const child = new Deno.Command(program, {
+    args,
+    env,
+    stdin: "null",
+    stdout: isLog ? "piped" : "inherit",
+    stderr: "inherit",
+    signal: AbortSignal.timeout(STAGE_MS_MAX),
+  }).spawn();
+  if (isLog) {
+    await child.stdout
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(createDotLines())
+      .pipeThrough(new TextEncoderStream())
+      .pipeTo(Deno.stdout.writable, { preventClose: true });
+  }
+  return (await child.status).success;
+}
+
 /** One run of `deno test`. */
 async function runStage(stage: Stage): Promise<Counts> {
   const report = stage.report ??
@@ -117,20 +146,11 @@ async function runStage(stage: Stage): Promise<Counts> {
     `--junit-path=${report}`,
     ...stage.args,
   ];
-  const [program, ...args] = stage.isIsolated ? isolated(command) : command;
-  const child = new Deno.Command(program, {
-    args,
-    env: {
-      [BUNDLES]: stage.workDir,
-      [AUDIT_DIR]: join(stage.workDir, "audit"),
-      ...(stage.isIsolated ? { [INSIDE]: "tests" } : {}),
-    },
-    stdin: "null",
-    stdout: "inherit",
-    stderr: "inherit",
-    signal: AbortSignal.timeout(STAGE_MS_MAX),
-  }).spawn();
-  const { success } = await child.status;
+  const success = await show(stage.isIsolated ? isolated(command) : command, {
+    [BUNDLES]: stage.workDir,
+    [AUDIT_DIR]: join(stage.workDir, "audit"),
+    ...(stage.isIsolated ? { [INSIDE]: "tests" } : {}),
+  });
   const counts = readCounts(await Deno.readTextFile(report).catch(() => ""));
   // A run that fails without a failed test has leaked, or ended before its report.
   return success || counts.failed > 0
@@ -182,7 +202,14 @@ function conclude(counts: Counts): number {
   return failed === 0 && counts.passed > 0 ? 0 : 1;
 }
 
+/** For this program and all that it starts. */
+function leaveOutColors(): void {
+  Deno.env.delete("FORCE_COLOR");
+  Deno.env.set("NO_COLOR", "1");
+}
+
 async function main(args: readonly string[]): Promise<number> {
+  if (!Deno.stdout.isTerminal()) leaveOutColors();
   const missing = await ensurePrerequisites(TESTING, say);
   if (missing.length > 0) {
     const names = missing.map((one) => `${one.debianPackage} (${one.purpose})`);
