@@ -65,6 +65,9 @@ export interface World {
   readonly stderr: { writeSync(bytes: Uint8Array): number };
 }
 
+/** What it is called as the plugin that does nothing; the endings are those of a program that is not built. */
+const PASSTHRU_NAMES = ["passthru", "passthru.js", "passthru.ts"];
+
 /** Largest configuration: some hundred delegates in place; etcd takes no larger object either. */
 const STDIN_BYTES_MAX = 1024 * 1024;
 
@@ -196,7 +199,7 @@ function readCall(world: World, tellVersion: (version: string) => void): Call {
   }
   const passthru = conf.type === "passthru" ||
     world.args[0] === "--as-passthru" ||
-    /^passthru(\.[jt]s)?$/.test(world.programName);
+    PASSTHRU_NAMES.includes(world.programName);
   return {
     args,
     conf,
@@ -299,8 +302,10 @@ async function askDaemon(
   const { totalMs, waitMs } = PATIENCE[command];
   const limits = {
     waitMs: Math.min(waitMs, call.conf.addWaitMs),
-    // setTimeout would load half of Deno's Node layer: 7 ms, half of what the whole process takes.
-    signal: AbortSignal.timeout(totalMs),
+    signal: once(() =>
+      // setTimeout would load half of Deno's Node layer: 7 ms, half of what the whole process takes.
+      AbortSignal.timeout(totalMs)
+    ),
   };
   try {
     const taken = command === "DEL"
@@ -314,7 +319,12 @@ async function askDaemon(
 
 interface Limits {
   readonly waitMs: number;
-  readonly signal: AbortSignal;
+  readonly signal: () => AbortSignal;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
 }
 
 function questionOf(call: Call): Question {
@@ -374,8 +384,12 @@ function readAnswer(answer: Answer, call: Call): string {
   if (answer.status !== 200) throw readFailure(answer, call);
   if (call.args.command !== "ADD") return "";
   const { cniVersion } = call.conf;
-  const result = readResult(decodeAdd(answer.body), LATEST_VERSION);
-  return `${JSON.stringify(formatResult(result, cniVersion))}\n`;
+  const added = decodeAdd(answer.body);
+  // Our daemon answers in the configuration's version, others in one of their own.
+  const result = added.cniVersion === cniVersion
+    ? added
+    : formatResult(readResult(added, LATEST_VERSION), cniVersion);
+  return `${JSON.stringify(result)}\n`;
 }
 
 function decodeAdd(body: string): Record<string, unknown> {

@@ -74,11 +74,11 @@ export function assertVersion(version: string): void {
 /**
  * Tells whether a version has the command.
  *
- * @throws {SyntaxError} if the version is not three numbers with dots between
+ * @throws {SyntaxError} if that depends on the version, and it is not three numbers with dots between
  */
 export function supportsCommand(command: Command, version: string): boolean {
-  const since = SINCE[command] ?? DEFAULT_VERSION;
-  return compareVersions(version, since) >= 0;
+  const since = SINCE[command];
+  return since === undefined || compareVersions(version, since) >= 0;
 }
 
 /**

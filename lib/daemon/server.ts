@@ -13,7 +13,11 @@ import {
 import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
 import { getMember } from "../cni/json_text.ts";
 import { formatResult, type Result } from "../cni/result.ts";
-import { DEFAULT_VERSION, LATEST_VERSION } from "../cni/version.ts";
+import {
+  DEFAULT_VERSION,
+  isSupportedVersion,
+  LATEST_VERSION,
+} from "../cni/version.ts";
 import {
   ApiStatusError,
   ApiUnavailableError,
@@ -368,11 +372,15 @@ function isLate(error: unknown): boolean {
 }
 
 /**
- * The newest, and the shim makes it its configuration's. Shims written in Go can do that only with versions
- * that they know, and fail the ADD with others; what is new in 1.1.0 an older configuration loses anyway.
+ * The configuration's for our own shim, which then prints what it gets. For others the newest, which they make
+ * their configuration's. Shims written in Go can do that only with versions that they know, and fail the ADD
+ * with others; what is new in 1.1.0 an older configuration loses anyway.
  */
 function resultVersion(request: Request, confVersion: string): string {
   const agent = request.headers.get("user-agent") ?? "";
+  if (agent.startsWith("multus-shim/") && isSupportedVersion(confVersion)) {
+    return confVersion;
+  }
   const isSure = !agent.startsWith("Go-http-client/") ||
     confVersion === LATEST_VERSION;
   return isSure ? LATEST_VERSION : VERSION_OF_ALL_SHIMS;

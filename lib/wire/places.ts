@@ -29,5 +29,7 @@ export function spoolDirIn(cniDir: string): string {
 }
 
 function trimSlashes(dir: string): string {
-  return dir.replace(/\/+$/, "");
+  let end = dir.length;
+  while (dir[end - 1] === "/") end--;
+  return dir.slice(0, end);
 }

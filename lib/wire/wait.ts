@@ -7,7 +7,13 @@
  */
 
 import type { Answer } from "./answer.ts";
-import { ask, DaemonAbsentError, type Question } from "./ask.ts";
+import {
+  ask,
+  DaemonAbsentError,
+  type Deadline,
+  type Question,
+  signalOf,
+} from "./ask.ts";
 
 /** First pause: a daemon that restarts is back within a few of these. */
 const PAUSE_MS_MIN = 50;
@@ -27,7 +33,7 @@ const UNAVAILABLE = 503;
  */
 export async function askPatiently(
   question: Question,
-  options: { waitMs: number; signal: AbortSignal },
+  options: { waitMs: number; signal: Deadline },
 ): Promise<Answer> {
   const { signal, waitMs } = options;
   const end = performance.now() + waitMs;
@@ -42,7 +48,8 @@ export async function askPatiently(
     } catch (error) {
       if (last || !(error instanceof DaemonAbsentError)) throw error;
     }
-    await pause(Math.min(jitter(pauseMs), end - performance.now()), signal);
+    const ms = Math.min(jitter(pauseMs), end - performance.now());
+    await pause(ms, signalOf(signal));
   }
 }
 
