@@ -9,13 +9,14 @@ import { join } from "node:path";
 import type { Fault as ApiFault } from "../api_server/faults.ts";
 import type { Sandbox } from "../node.ts";
 import { readKernel, readStatus } from "../pods.ts";
-import { createTally, type Fault, type Outcome, type Size } from "./fault.ts";
+import type { Fault, Size } from "./fault.ts";
 import {
-  deleteQuietly,
+  deletePods,
   type Ground,
   prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf } from "./trials.ts";
 
 const REQUEST_SECONDS = 4;
 const TRY_AGAIN_LATER = 11;
@@ -70,20 +71,15 @@ const CASES: readonly Case[] = [
 ];
 
 /** Everything that goes wrong with an API server. */
-export const API_FAULTS: Fault = {
-  name: "API server away, slow, failing, resetting, 401, 410, 429",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround({
-      daemonConf: { requestTimeoutSeconds: REQUEST_SECONDS },
-    });
-    await ground.startDaemon();
-    const tally = createTally(say);
-    for (const one of CASES) {
-      await tally.trial(one.name, () => runCase(ground, one, size));
-    }
-    return tally.outcome();
+export const API_FAULTS: Fault = faultOf(
+  "API server away, slow, failing, resetting, 401, 410, 429",
+  {
+    prepare: () =>
+      prepareGround({ daemonConf: { requestTimeoutSeconds: REQUEST_SECONDS } }),
+    trials: (size) =>
+      CASES.map((one) => [one.name, (ground) => runCase(ground, one, size)]),
   },
-};
+);
 
 /** Some pods that the daemon knows, and some that are made while the server is not well. */
 async function runCase(
@@ -118,11 +114,7 @@ async function runCase(
       () => readStatus(node, sandbox)?.length === 4,
     ).catch((error) => wrong.push(String(error)));
   }
-  for (const sandbox of sandboxes) {
-    wrong.push(...await deleteQuietly(ground, sandbox));
-  }
-  wrong.push(...await ground.leftOver(sandboxes));
-  for (const sandbox of sandboxes) await node.removeSandbox(sandbox);
+  wrong.push(...await deletePods(ground, sandboxes));
   return wrong;
 }
 

@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { installNoopPlugin } from "../noop_plugin.ts";
 import { runProgram, type ShimOutcome } from "../node.ts";
 import { putDefinition } from "../pods.ts";
-import { createTally, type Fault, type Outcome } from "./fault.ts";
-import { type Ground, prepareGround } from "./ground.ts";
+import type { Fault } from "./fault.ts";
+import { deletePods, type Ground, prepareGround } from "./ground.ts";
+import { faultOf, type Trial } from "./trials.ts";
 
 const TYPE = "misbehaving";
 const PLUGIN_SECONDS = 1;
@@ -45,28 +46,32 @@ const CASES: readonly Case[] = [
 ];
 
 /** Plugins that misbehave. */
-export const BAD_PLUGINS: Fault = {
-  name: "plugins that hang, fork, flood, crash, are replaced while they run",
-  async run(_size, say): Promise<Outcome> {
-    await using ground = await prepareGround({
-      plugins: [TYPE],
-      daemonConf: { pluginTimeoutSeconds: PLUGIN_SECONDS },
-    });
-    const { node } = ground;
-    putDefinition(node, "bad", {
-      cniVersion: "1.0.0",
-      name: "bad",
-      type: TYPE,
-    });
-    await ground.startDaemon();
-    const tally = createTally(say);
-    for (const one of CASES) {
-      await tally.trial(one.name, () => runCase(ground, one));
-    }
-    await tally.trial("is being replaced", () => replaceWhileAdding(ground));
-    return tally.outcome();
+export const BAD_PLUGINS: Fault = faultOf(
+  "plugins that hang, fork, flood, crash, are replaced while they run",
+  {
+    prepare,
+    trials: () => [
+      ...CASES.map((one): Trial => [
+        one.name,
+        (ground) => runCase(ground, one),
+      ]),
+      ["is being replaced", replaceWhileAdding],
+    ],
   },
-};
+);
+
+async function prepare(): Promise<Ground> {
+  const ground = await prepareGround({
+    plugins: [TYPE],
+    daemonConf: { pluginTimeoutSeconds: PLUGIN_SECONDS },
+  });
+  putDefinition(ground.node, "bad", {
+    cniVersion: "1.0.0",
+    name: "bad",
+    type: TYPE,
+  });
+  return ground;
+}
 
 async function runCase(ground: Ground, one: Case): Promise<string[]> {
   const { node } = ground;
@@ -74,13 +79,10 @@ async function runCase(ground: Ground, one: Case): Promise<string[]> {
   const sandbox = await ground.createPod("bad,one");
   const added = await node.cni("ADD", sandbox);
   const wrong = judge(added, one);
-  const { code, stdout } = await node.cni("DEL", sandbox);
-  if (code !== 0) wrong.push(`DEL answered ${code}: ${stdout}`);
-  wrong.push(...await ground.leftOver([sandbox]));
+  wrong.push(...await deletePods(ground, [sandbox]));
   // What a plugin that came to its end has left behind is its own; what was ended leaves nothing.
   if (one.wanted !== "result") wrong.push(...await listProcesses());
   else await endProcesses();
-  await node.removeSandbox(sandbox);
   return wrong;
 }
 
@@ -131,9 +133,6 @@ async function replaceWhileAdding(ground: Ground): Promise<string[]> {
   writer.close();
   const { code, stdout } = early ?? await adding;
   const wrong = code === 0 ? [] : [`ADD answered ${code}: ${stdout}`];
-  const deleted = await node.cni("DEL", sandbox);
-  if (deleted.code !== 0) wrong.push(`DEL answered: ${deleted.stdout}`);
-  wrong.push(...await ground.leftOver([sandbox]));
-  await node.removeSandbox(sandbox);
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }

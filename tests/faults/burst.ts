@@ -3,13 +3,11 @@
  * daemon runs a few at a time, the others wait in order of arrival, and all
  * succeed. Meanwhile DEL and health checks do not wait.
  */
-import { ask } from "../../lib/wire/ask.ts";
-import { socketPathIn } from "../../lib/wire/places.ts";
 import { installNoopPlugin, waitForFile } from "../noop_plugin.ts";
 import type { Sandbox } from "../node.ts";
 import { createPod } from "../pods.ts";
 import { createTally, type Fault, type Outcome } from "./fault.ts";
-import { type Ground, prepareGround } from "./ground.ts";
+import { askDaemon, type Ground, prepareGround } from "./ground.ts";
 
 const TYPE = "heavy";
 const SLOTS = 8;
@@ -86,18 +84,11 @@ export const BURST: Fault = {
 
 /** A call without a shim: two hundred of those would be the load that is measured. */
 async function call(
-  { node }: Ground,
+  ground: Ground,
   command: string,
   sandbox: Sandbox,
 ): Promise<string[]> {
-  const { status, body } = await ask({
-    socketPath: socketPathIn(node.profile.socketDir),
-    route: "/cni",
-    body: JSON.stringify({
-      env: node.cniEnv(command, sandbox),
-      config: btoa(JSON.stringify(node.runtimeConf)),
-    }),
-  }, { signal: AbortSignal.timeout(160_000) });
+  const { status, body } = await askDaemon(ground, command, sandbox);
   return status === 200 ? [] : [`answered ${status}: ${body}`];
 }
 

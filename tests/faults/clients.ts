@@ -4,21 +4,24 @@
  * asked to end while all of them are there.
  */
 import { join } from "node:path";
-import type { Answer } from "../../lib/wire/answer.ts";
 import { ask } from "../../lib/wire/ask.ts";
 import { socketPathIn } from "../../lib/wire/places.ts";
 import { installNoopPlugin, waitForFile } from "../noop_plugin.ts";
-import type { Sandbox, TestNode } from "../node.ts";
+import type { TestNode } from "../node.ts";
 import { membersOf } from "../process_group.ts";
 import { putDefinition, readStatus } from "../pods.ts";
-import { createTally, type Fault, type Outcome } from "./fault.ts";
+import type { Fault } from "./fault.ts";
 import {
   addQuietly,
+  askDaemon,
+  deletePods,
   deleteQuietly,
+  endPods,
   type Ground,
   prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf, repeat } from "./trials.ts";
 
 const TYPE = "waiting";
 const TRY_AGAIN_LATER = 11;
@@ -64,19 +67,18 @@ print '{"cniVersion":"1.0.0","interfaces":[],"ips":[]}'`,
 }
 
 /** Clients that behave oddly. */
-export const CLIENTS: Fault = {
-  name: "clients that go away, repeat, contradict, or say nothing",
-  async run(_size, say): Promise<Outcome> {
-    await using ground = await prepare();
-    await ground.startDaemon();
-    const tally = createTally(say);
-    await tally.trial("goes away", () => goAway(ground));
-    await tally.trial("says it twice", () => sayTwice(ground));
-    await tally.trial("DEL during ADD", () => contradict(ground));
-    await tally.trial("idle connections", () => holdConnections(ground));
-    return tally.outcome();
+export const CLIENTS: Fault = faultOf(
+  "clients that go away, repeat, contradict, or say nothing",
+  {
+    prepare,
+    trials: () => [
+      ["goes away", goAway],
+      ["says it twice", sayTwice],
+      ["DEL during ADD", contradict],
+      ["idle connections", holdConnections],
+    ],
   },
-};
+);
 
 async function pluginPid({ node }: Ground): Promise<number> {
   await waitForFile(join(node.binDir, `${TYPE}.mark.started`));
@@ -108,18 +110,16 @@ async function goAway(ground: Ground): Promise<string[]> {
     "the plugin ended",
     async () => (await membersOf(pid)).length === 0,
   );
-  const left = await ground.leftOver([sandbox]);
-  await node.removeSandbox(sandbox);
-  return left;
+  return await endPods(ground, [sandbox]);
 }
 
 async function sayTwice(ground: Ground): Promise<string[]> {
   const { node } = ground;
   const goOn = await installWaiting(node);
   const sandbox = await ground.createPod("one,slow");
-  const first = askAdd(ground, sandbox);
+  const first = askDaemon(ground, "ADD", sandbox);
   await pluginPid(ground);
-  const second = askAdd(ground, sandbox);
+  const second = askDaemon(ground, "ADD", sandbox);
   const socketPath = socketPathIn(node.profile.socketDir);
   const signal = AbortSignal.timeout(ANSWER_MS_MAX);
   // What is asked later is answered later: then the second is with the daemon.
@@ -131,28 +131,7 @@ async function sayTwice(ground: Ground): Promise<string[]> {
   if (a.body !== b.body) wrong.push("two different results");
   const runs = await Deno.readTextFile(join(node.binDir, `${TYPE}.runs`));
   if (runs !== "x\n") wrong.push("the plugin ran twice");
-  wrong.push(...await deleteAndLook(ground, sandbox));
-  return wrong;
-}
-
-function askAdd({ node }: Ground, sandbox: Sandbox): Promise<Answer> {
-  return ask({
-    socketPath: socketPathIn(node.profile.socketDir),
-    route: "/cni",
-    body: JSON.stringify({
-      env: node.cniEnv("ADD", sandbox),
-      config: btoa(JSON.stringify(node.runtimeConf)),
-    }),
-  }, { signal: AbortSignal.timeout(ANSWER_MS_MAX) });
-}
-
-async function deleteAndLook(
-  ground: Ground,
-  sandbox: Sandbox,
-): Promise<string[]> {
-  const wrong = await deleteQuietly(ground, sandbox);
-  wrong.push(...await ground.leftOver([sandbox]));
-  await ground.node.removeSandbox(sandbox);
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }
 
@@ -166,8 +145,7 @@ async function contradict(ground: Ground): Promise<string[]> {
   const wrong = await deleteQuietly(ground, sandbox);
   const { json, stdout } = await adding;
   if (json?.code !== TRY_AGAIN_LATER) wrong.push(`ADD answered: ${stdout}`);
-  wrong.push(...await ground.leftOver([sandbox]));
-  await node.removeSandbox(sandbox);
+  wrong.push(...await endPods(ground, [sandbox]));
   return wrong;
 }
 
@@ -184,7 +162,7 @@ async function holdConnections(ground: Ground): Promise<string[]> {
     }
     const sandbox = await ground.createPod();
     const wrong = await addQuietly(ground, sandbox);
-    wrong.push(...await deleteAndLook(ground, sandbox));
+    wrong.push(...await deletePods(ground, [sandbox]));
     return wrong;
   } finally {
     for (const conn of held) conn.close();
@@ -192,19 +170,19 @@ async function holdConnections(ground: Ground): Promise<string[]> {
 }
 
 /** The daemon is asked to end, or killed, and comes back. */
-export const RESTARTS: Fault = {
-  name: "SIGTERM while ADDs run; statuses and pods missed by a restart",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepare();
-    const tally = createTally(say);
-    for (let round = size === "full" ? 5 : 1; round > 0; round--) {
-      await tally.trial("SIGTERM", () => endDuringAdd(ground));
-      await tally.trial("missing status", () => missStatus(ground));
-      await tally.trial("bare pod", () => reportBarePod(ground));
-    }
-    return tally.outcome();
+export const RESTARTS: Fault = faultOf(
+  "SIGTERM while ADDs run; statuses and pods missed by a restart",
+  {
+    prepare,
+    startsDaemon: true,
+    trials: (size) =>
+      repeat(size === "full" ? 5 : 1, [
+        ["SIGTERM", endDuringAdd],
+        ["missing status", missStatus],
+        ["bare pod", reportBarePod],
+      ]),
   },
-};
+);
 
 /** What runs is finished, what comes is told to come again, DEL is still served, and the daemon ends in time. */
 async function endDuringAdd(ground: Ground): Promise<string[]> {
@@ -238,11 +216,8 @@ async function endDuringAdd(ground: Ground): Promise<string[]> {
   if (ms > EXIT_MS_MAX) wrong.push(`took ${Math.round(ms)} ms to end`);
   await ground.startDaemon();
   wrong.push(...await deleteQuietly(ground, running));
-  wrong.push(...await ground.leftOver([running, late, gone]));
+  wrong.push(...await endPods(ground, [running, late, gone]));
   await ground.killDaemon();
-  for (const sandbox of [running, late, gone]) {
-    await node.removeSandbox(sandbox);
-  }
   return wrong;
 }
 
@@ -262,7 +237,7 @@ async function missStatus(ground: Ground): Promise<string[]> {
     "the status",
     () => readStatus(node, sandbox)?.length === 4,
   );
-  wrong.push(...await deleteAndLook(ground, sandbox));
+  wrong.push(...await deletePods(ground, [sandbox]));
   await ground.killDaemon();
   return wrong;
 }

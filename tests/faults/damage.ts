@@ -5,14 +5,16 @@
  */
 import { join } from "node:path";
 import type { Sandbox } from "../node.ts";
-import { createTally, type Fault, type Outcome, type Size } from "./fault.ts";
+import type { Fault, Size } from "./fault.ts";
 import {
   addQuietly,
+  deletePods,
   deleteQuietly,
+  endPods,
   type Ground,
-  prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf, type Trial } from "./trials.ts";
 
 type Damage = (bytes: Uint8Array) => Uint8Array;
 
@@ -90,80 +92,74 @@ async function damageFile(path: string, damage: Damage): Promise<void> {
 }
 
 /** One pod: added, something done to its files, deleted; what is left. */
-async function deleteAfter(
-  ground: Ground,
-  harm: (sandbox: Sandbox) => Promise<void>,
-): Promise<string[]> {
-  const sandbox = await ground.createPod();
-  const wrong = await addQuietly(ground, sandbox);
-  await harm(sandbox);
-  wrong.push(...await deleteQuietly(ground, sandbox));
-  wrong.push(...await ground.leftOver([sandbox], QUARANTINE));
-  await ground.node.removeSandbox(sandbox);
-  return wrong;
+function deleteAfter(
+  harm: (ground: Ground, sandbox: Sandbox) => Promise<readonly string[] | void>,
+): Trial[1] {
+  return async (ground) => {
+    const sandbox = await ground.createPod();
+    const wrong = await addQuietly(ground, sandbox);
+    wrong.push(...await harm(ground, sandbox) ?? []);
+    wrong.push(...await deletePods(ground, [sandbox], QUARANTINE));
+    return wrong;
+  };
+}
+
+/** What is damaged. */
+interface Target {
+  readonly name: string;
+  readonly pathsOf: (ground: Ground, sandbox: Sandbox) => Promise<string[]>;
+}
+
+const RECORD: Target = {
+  name: "record",
+  pathsOf: (...pod) => Promise.resolve([recordOf(...pod)]),
+};
+const RESULTS: Target = { name: "results", pathsOf: resultsOf };
+const BOTH: Target = {
+  name: "record and results",
+  pathsOf: async (...pod) => [recordOf(...pod), ...await resultsOf(...pod)],
+};
+
+function damaged(target: Target, { name, damage }: Case): Trial {
+  return [
+    `${target.name} ${name}`,
+    deleteAfter(async (ground, sandbox) => {
+      for (const path of await target.pathsOf(ground, sandbox)) {
+        await damageFile(path, damage);
+      }
+    }),
+  ];
 }
 
 /** Records damaged, with results that are sound, damaged too, or gone. */
-export const DAMAGED: Fault = {
-  name: "records and results truncated, zeroed, bit-flipped, gone",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    await ground.startDaemon();
-    const tally = createTally(say);
-    for (const { name, damage } of casesOf(size)) {
-      await tally.trial(
-        `record ${name}`,
-        () =>
-          deleteAfter(
-            ground,
-            (sandbox) => damageFile(recordOf(ground, sandbox), damage),
-          ),
-      );
-    }
-    for (const { name, damage } of casesOf("bounded")) {
-      await tally.trial(
-        `results ${name}`,
-        () =>
-          deleteAfter(ground, async (sandbox) => {
-            for (const path of await resultsOf(ground, sandbox)) {
-              await damageFile(path, damage);
-            }
-          }),
-      );
-      await tally.trial(
-        `record and results ${name}`,
-        () =>
-          deleteAfter(ground, async (sandbox) => {
-            const paths = await resultsOf(ground, sandbox);
-            for (const path of [recordOf(ground, sandbox), ...paths]) {
-              await damageFile(path, damage);
-            }
-          }),
-      );
-    }
-    await tally.trial(
-      "record gone",
-      () =>
-        deleteAfter(
-          ground,
-          (sandbox) => Deno.remove(recordOf(ground, sandbox)),
+export const DAMAGED: Fault = faultOf(
+  "records and results truncated, zeroed, bit-flipped, gone",
+  {
+    trials: (size) => [
+      ...casesOf(size).map((one) => damaged(RECORD, one)),
+      ...casesOf("bounded").flatMap((one) => [
+        damaged(RESULTS, one),
+        damaged(BOTH, one),
+      ]),
+      [
+        "record gone",
+        deleteAfter((ground, sandbox) =>
+          Deno.remove(recordOf(ground, sandbox))
         ),
-    );
-    await tally.trial(
-      "record emptied, results gone",
-      () => deleteAfter(ground, (sandbox) => loseAll(ground, sandbox)),
-    );
-    await tally.trial(
-      "record emptied, results gone, API server away",
-      () => deleteWithoutApi(ground),
-    );
-    await tally.trial("event told", () => findEvent(ground));
-    return tally.outcome();
+      ],
+      ["record emptied, results gone", deleteAfter(loseAll)],
+      ["record emptied, results gone, API server away", deleteWithoutApi],
+      ["event told", findEvent],
+    ],
   },
-};
+);
 
 async function loseAll(ground: Ground, sandbox: Sandbox): Promise<void> {
   await Deno.truncate(recordOf(ground, sandbox));
+  await loseResults(ground, sandbox);
+}
+
+async function loseResults(ground: Ground, sandbox: Sandbox): Promise<void> {
   for (const path of await resultsOf(ground, sandbox)) await Deno.remove(path);
 }
 
@@ -190,8 +186,7 @@ async function deleteWithoutApi(ground: Ground): Promise<string[]> {
   await node.api.stop();
   wrong.push(...await deleteQuietly(ground, sandbox));
   await node.api.start();
-  wrong.push(...await ground.leftOver([sandbox], QUARANTINE));
-  await node.removeSandbox(sandbox);
+  wrong.push(...await endPods(ground, [sandbox], QUARANTINE));
   return wrong;
 }
 
@@ -218,36 +213,19 @@ async function findEvent({ node }: Ground): Promise<string[]> {
 }
 
 /** Records of the Go daemon are understood here, and ours there. */
-export const GO_RECORDS: Fault = {
-  name: "records of the Go daemon",
-  async run(_size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    await ground.startDaemon();
-    const tally = createTally(say);
-    await tally.trial(
-      "written by Go, with results",
-      () => deleteAfter(ground, (sandbox) => rewriteAsGo(ground, sandbox)),
-    );
-    await tally.trial(
+export const GO_RECORDS: Fault = faultOf("records of the Go daemon", {
+  trials: () => [
+    ["written by Go, with results", deleteAfter(rewriteAsGo)],
+    [
       "written by Go, without results",
-      () =>
-        deleteAfter(ground, async (sandbox) => {
-          await rewriteAsGo(ground, sandbox);
-          for (const path of await resultsOf(ground, sandbox)) {
-            await Deno.remove(path);
-          }
-        }),
-    );
-    await tally.trial("written here, read as Go does", async () => {
-      const wrong: string[] = [];
-      const left = await deleteAfter(ground, async (sandbox) => {
-        wrong.push(...await readAsGo(ground, sandbox));
-      });
-      return [...wrong, ...left];
-    });
-    return tally.outcome();
-  },
-};
+      deleteAfter(async (ground, sandbox) => {
+        await rewriteAsGo(ground, sandbox);
+        await loseResults(ground, sandbox);
+      }),
+    ],
+    ["written here, read as Go does", deleteAfter(readAsGo)],
+  ],
+});
 
 interface GoElement {
   readonly Conf: { name?: string; type?: string };

@@ -8,7 +8,9 @@ import { readKernel } from "../pods.ts";
 import { createTally, type Fault, type Outcome } from "./fault.ts";
 import {
   addQuietly,
+  deletePods,
   deleteQuietly,
+  endPods,
   type Ground,
   prepareGround,
 } from "./ground.ts";
@@ -69,7 +71,7 @@ async function tryFull(ground: Ground, dir: string): Promise<string[]> {
     wrong.push(...await namesOf(attached));
     wrong.push(...await deleteQuietly(ground, refused));
   }
-  wrong.push(...await leave(ground, [attached, refused]));
+  wrong.push(...await endPods(ground, [attached, refused]));
   return wrong;
 }
 
@@ -90,15 +92,6 @@ async function namesOf(sandbox: Sandbox): Promise<string[]> {
   return names.map((name) => `interface ${name} is still there`);
 }
 
-async function leave(
-  ground: Ground,
-  sandboxes: readonly Sandbox[],
-): Promise<string[]> {
-  const left = await ground.leftOver(sandboxes);
-  for (const sandbox of sandboxes) await ground.node.removeSandbox(sandbox);
-  return left;
-}
-
 /** Room for the record, none for the results: what was begun is undone. */
 async function tryNoRoom(ground: Ground, dir: string): Promise<string[]> {
   const sandbox = await ground.createPod();
@@ -113,8 +106,7 @@ async function tryNoRoom(ground: Ground, dir: string): Promise<string[]> {
     const isUndone = code !== 0 && names === 0;
     if (!isWhole && !isUndone) wrong.push(`ADD with ${names}: ${stdout}`);
   }
-  wrong.push(...await deleteQuietly(ground, sandbox));
-  wrong.push(...await leave(ground, [sandbox]));
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }
 
@@ -135,6 +127,6 @@ async function tryReadOnly(ground: Ground, dir: string): Promise<string[]> {
     await run("mount", "-o", "remount,rw", dir);
   }
   wrong.push(...await deleteQuietly(ground, attached));
-  wrong.push(...await leave(ground, [attached, refused]));
+  wrong.push(...await endPods(ground, [attached, refused]));
   return wrong;
 }

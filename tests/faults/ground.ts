@@ -4,6 +4,9 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Answer } from "../../lib/wire/answer.ts";
+import { ask } from "../../lib/wire/ask.ts";
+import { socketPathIn } from "../../lib/wire/places.ts";
 import { waitUntil } from "../api_server/wait.ts";
 import { layNetworks, type Networks } from "../networks.ts";
 import { type NodeOptions, type Sandbox, TestNode } from "../node.ts";
@@ -14,6 +17,9 @@ const STEPPED = ["bridge", "macvlan"];
 
 /** A daemon that was killed is back, and has put things right, within this; a busy machine takes seconds. */
 const RECOVERY_MS = 30_000;
+
+/** What a shim waits for an answer. */
+const ANSWER_MS_MAX = 160_000;
 
 /** What the pods of a ground ask for beside the default network. */
 export const THREE_NETWORKS = "one,two,three";
@@ -161,6 +167,46 @@ export async function addQuietly(
 ): Promise<string[]> {
   const { code, stdout } = await node.cni("ADD", sandbox);
   return code === 0 ? [] : [`ADD answered ${code}: ${stdout}`];
+}
+
+/** The end of pods whose DEL was answered: what is left of them, as `leftOver` says it; then their sandboxes go. */
+export async function endPods(
+  ground: Ground,
+  sandboxes: readonly Sandbox[],
+  except?: RegExp,
+): Promise<string[]> {
+  const left = await ground.leftOver(sandboxes, except);
+  for (const sandbox of sandboxes) await ground.node.removeSandbox(sandbox);
+  return left;
+}
+
+/** The DEL of pods, and their end; what is wrong with any of it. */
+export async function deletePods(
+  ground: Ground,
+  sandboxes: readonly Sandbox[],
+  except?: RegExp,
+): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const sandbox of sandboxes) {
+    wrong.push(...await deleteQuietly(ground, sandbox));
+  }
+  return [...wrong, ...await endPods(ground, sandboxes, except)];
+}
+
+/** A call without a shim, where that would be the load, or would be too slow. */
+export function askDaemon(
+  { node }: Ground,
+  command: string,
+  sandbox: Sandbox,
+): Promise<Answer> {
+  return ask({
+    socketPath: socketPathIn(node.profile.socketDir),
+    route: "/cni",
+    body: JSON.stringify({
+      env: node.cniEnv(command, sandbox),
+      config: btoa(JSON.stringify(node.runtimeConf)),
+    }),
+  }, { signal: AbortSignal.timeout(ANSWER_MS_MAX) });
 }
 
 /** Waits for a condition as long as a recovery may take. */

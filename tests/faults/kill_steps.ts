@@ -4,20 +4,16 @@
  * runtime's DEL, which comes while nobody is there or when somebody is again.
  */
 import { readKernel } from "../pods.ts";
-import {
-  createTally,
-  type Fault,
-  type Outcome,
-  type Size,
-  type Tally,
-} from "./fault.ts";
+import type { Fault, Size } from "./fault.ts";
 import {
   DELEGATES,
+  deletePods,
   deleteQuietly,
+  endPods,
   type Ground,
-  prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf, type Trial } from "./trials.ts";
 
 /** One step before each plugin, one after it. */
 const STEPS = 2 * DELEGATES;
@@ -26,37 +22,39 @@ const STEPS = 2 * DELEGATES;
 type WhenDeleted = "never" | "meanwhile" | "afterwards";
 
 /** The daemon is killed at every step of an ADD. */
-export const KILLED_IN_ADD: Fault = {
-  name: "kill -9 of the daemon at every step of an ADD with four delegates",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    const tally = createTally(say);
-    for (const step of stepsOf(size)) {
-      const whens: WhenDeleted[] = size === "full"
-        ? ["never", "meanwhile", "afterwards"]
-        : [step % 2 === 0 ? "never" : "meanwhile"];
-      for (const when of whens) {
-        await tally.trial(
+export const KILLED_IN_ADD: Fault = faultOf(
+  "kill -9 of the daemon at every step of an ADD with four delegates",
+  {
+    startsDaemon: true,
+    trials: (size) => [
+      ...stepsOf(size).flatMap((step) =>
+        whensOf(size, step).map((when): Trial => [
           `step ${step}, DEL ${when}`,
-          () => killInAdd(ground, step, when),
-        );
-      }
-    }
-    await tally.trial("after the answer", () => killAfterAdd(ground));
-    return tally.outcome();
+          (ground) => killInAdd(ground, step, when),
+        ])
+      ),
+      ["after the answer", killAfterAdd],
+    ],
   },
-};
+);
+
+function whensOf(size: Size, step: number): WhenDeleted[] {
+  if (size === "full") return ["never", "meanwhile", "afterwards"];
+  return [step % 2 === 0 ? "never" : "meanwhile"];
+}
 
 /** The daemon is killed at every step of a DEL. */
-export const KILLED_IN_DEL: Fault = {
-  name: "kill -9 of the daemon at every step of a DEL with four delegates",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    const tally = createTally(say);
-    for (const step of stepsOf(size)) await trialOfDel(ground, tally, step);
-    return tally.outcome();
+export const KILLED_IN_DEL: Fault = faultOf(
+  "kill -9 of the daemon at every step of a DEL with four delegates",
+  {
+    startsDaemon: true,
+    trials: (size) =>
+      stepsOf(size).map((step) => [
+        `step ${step}`,
+        (ground) => killInDel(ground, step),
+      ]),
   },
-};
+);
 
 function stepsOf(size: Size): number[] {
   const all = Array.from({ length: STEPS }, (_, index) => index + 1);
@@ -83,9 +81,8 @@ async function killInAdd(
   if (when === "afterwards") {
     wrong.push(...await deleteQuietly(ground, sandbox));
   }
-  wrong.push(...await ground.leftOver([sandbox]));
+  wrong.push(...await endPods(ground, [sandbox]));
   await ground.killDaemon();
-  await node.removeSandbox(sandbox);
   return wrong;
 }
 
@@ -115,35 +112,26 @@ async function killAfterAdd(ground: Ground): Promise<string[]> {
     : [`interfaces after the restart: ${names.join()}`];
   const check = await node.cni("CHECK", sandbox);
   if (check.code !== 0) wrong.push(`CHECK: ${check.stdout}`);
-  wrong.push(...await deleteQuietly(ground, sandbox));
-  wrong.push(...await ground.leftOver([sandbox]));
+  wrong.push(...await deletePods(ground, [sandbox]));
   await ground.killDaemon();
-  await node.removeSandbox(sandbox);
   return wrong;
 }
 
-async function trialOfDel(
-  ground: Ground,
-  tally: Tally,
-  step: number,
-): Promise<void> {
-  await tally.trial(`step ${step}`, async () => {
-    const { node } = ground;
-    const sandbox = await ground.createPod();
-    await ground.startDaemon();
-    await ground.killAt(0);
-    const added = await node.cni("ADD", sandbox);
-    if (added.code !== 0) return [`ADD answered: ${added.stdout}`];
-    await ground.killAt(step);
-    const wrong = await deleteQuietly(ground, sandbox);
-    await ground.killDaemon();
-    const taken = (await ground.steps()).length;
-    if (taken < step) wrong.push(`only ${taken} steps were taken`);
-    await ground.killAt(0);
-    await ground.startDaemon();
-    wrong.push(...await ground.leftOver([sandbox]));
-    await ground.killDaemon();
-    await node.removeSandbox(sandbox);
-    return wrong;
-  });
+async function killInDel(ground: Ground, step: number): Promise<string[]> {
+  const { node } = ground;
+  const sandbox = await ground.createPod();
+  await ground.startDaemon();
+  await ground.killAt(0);
+  const added = await node.cni("ADD", sandbox);
+  if (added.code !== 0) return [`ADD answered: ${added.stdout}`];
+  await ground.killAt(step);
+  const wrong = await deleteQuietly(ground, sandbox);
+  await ground.killDaemon();
+  const taken = (await ground.steps()).length;
+  if (taken < step) wrong.push(`only ${taken} steps were taken`);
+  await ground.killAt(0);
+  await ground.startDaemon();
+  wrong.push(...await endPods(ground, [sandbox]));
+  await ground.killDaemon();
+  return wrong;
 }

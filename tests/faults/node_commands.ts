@@ -6,16 +6,17 @@ import { join } from "node:path";
 import { ask } from "../../lib/wire/ask.ts";
 import { socketPathIn } from "../../lib/wire/places.ts";
 import { installNoopPlugin, readCalls } from "../noop_plugin.ts";
-import type { Sandbox, TestNode } from "../node.ts";
+import type { Sandbox, ShimOutcome, TestNode } from "../node.ts";
 import { putDefinition, readKernel } from "../pods.ts";
-import { createTally, type Fault, type Outcome } from "./fault.ts";
+import type { Fault } from "./fault.ts";
 import {
   addQuietly,
-  deleteQuietly,
+  deletePods,
   type Ground,
   prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf, repeat } from "./trials.ts";
 
 const TYPE = "collecting";
 const STATUS_MS_MAX = 1_000;
@@ -25,35 +26,58 @@ const NOT_AVAILABLE = 50;
 const LATE_MAX = 0.1;
 
 /** GC and STATUS. */
-export const NODE_COMMANDS: Fault = {
-  name: "GC and STATUS amid ADDs, damaged records, hung plugins, no API server",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround({ plugins: [TYPE] });
-    const { node } = ground;
-    await Deno.mkdir(join(node.binDir, "calls"));
-    await installNoopPlugin(node.binDir, TYPE, {});
-    putDefinition(node, "collected", {
-      cniVersion: "1.1.0",
-      name: "collected",
-      type: TYPE,
-    });
-    node.runtimeConf = { ...node.runtimeConf, cniVersion: "1.1.0" };
-    await ground.startDaemon();
-    const tally = createTally(say);
-    const rounds = size === "full" ? 10 : 2;
-    for (let round = 0; round < rounds; round++) {
-      await tally.trial("GC amid ADDs", () => collectAmidAdds(ground));
-    }
-    await tally.trial("GC of what is stale", () => collectStale(ground));
-    await tally.trial("GC with a damaged record", () => refuse(ground));
-    await tally.trial(
-      "STATUS with a plugin that hangs",
-      () => askStatus(ground, rounds * 5),
-    );
-    await tally.trial("STATUS without the API server", () => askEarly(ground));
-    return tally.outcome();
+export const NODE_COMMANDS: Fault = faultOf(
+  "GC and STATUS amid ADDs, damaged records, hung plugins, no API server",
+  {
+    prepare,
+    trials: (size) => {
+      const rounds = size === "full" ? 10 : 2;
+      return [
+        ...repeat(rounds, [["GC amid ADDs", collectAmidAdds]]),
+        ["GC of what is stale", collectStale],
+        ["GC with a damaged record", refuse],
+        [
+          "STATUS with a plugin that hangs",
+          (ground) => askStatus(ground, rounds * 5),
+        ],
+        ["STATUS without the API server", askEarly],
+      ];
+    },
   },
-};
+);
+
+async function prepare(): Promise<Ground> {
+  const ground = await prepareGround({ plugins: [TYPE] });
+  const { node } = ground;
+  await Deno.mkdir(join(node.binDir, "calls"));
+  await installNoopPlugin(node.binDir, TYPE, {});
+  putDefinition(node, "collected", {
+    cniVersion: "1.1.0",
+    name: "collected",
+    type: TYPE,
+  });
+  node.runtimeConf = { ...node.runtimeConf, cniVersion: "1.1.0" };
+  return ground;
+}
+
+/** A command about the node: it stands for every container. */
+async function callNode(
+  { node }: Ground,
+  command: string,
+  conf: string,
+): Promise<ShimOutcome> {
+  const nobody = {
+    containerId: "",
+    netns: "",
+    namespace: "",
+    name: "",
+    uid: "",
+  };
+  return await node.cni(command, nobody, {
+    conf,
+    env: { CNI_ARGS: "", CNI_IFNAME: "" },
+  });
+}
 
 function gcConf({ node }: Ground, valid: readonly Sandbox[]): string {
   return JSON.stringify({
@@ -68,19 +92,8 @@ function gcConf({ node }: Ground, valid: readonly Sandbox[]): string {
 async function collect(
   ground: Ground,
   valid: readonly Sandbox[],
-): Promise<{ code: number; stdout: string }> {
-  const { node } = ground;
-  const nobody = {
-    containerId: "",
-    netns: "",
-    namespace: "",
-    name: "",
-    uid: "",
-  };
-  return await node.cni("GC", nobody, {
-    conf: gcConf(ground, valid),
-    env: { CNI_ARGS: "", CNI_IFNAME: "" },
-  });
+): Promise<ShimOutcome> {
+  return await callNode(ground, "GC", gcConf(ground, valid));
 }
 
 /** Pods that are added while GC runs are never taken for garbage. */
@@ -104,12 +117,8 @@ async function collectAmidAdds(ground: Ground): Promise<string[]> {
     if (names !== "eth0,net1") wrong.push(`${sandbox.name} has ${names}`);
     const check = await ground.node.cni("CHECK", sandbox);
     if (check.code !== 0) wrong.push(`CHECK: ${check.stdout}`);
-    wrong.push(...await deleteQuietly(ground, sandbox));
   }
-  wrong.push(...await ground.leftOver([old, ...fresh]));
-  for (const sandbox of [old, ...fresh]) {
-    await ground.node.removeSandbox(sandbox);
-  }
+  wrong.push(...await deletePods(ground, [old, ...fresh]));
   return wrong;
 }
 
@@ -146,9 +155,7 @@ async function collectStale(ground: Ground): Promise<string[]> {
   if (check.code !== 0) wrong.push(`CHECK: ${check.stdout}`);
   const addresses = await ground.networks.addressesInUse();
   if (addresses.length !== 4) wrong.push(`addresses: ${addresses.join()}`);
-  wrong.push(...await deleteQuietly(ground, live));
-  wrong.push(...await ground.leftOver([live]));
-  await ground.node.removeSandbox(live);
+  wrong.push(...await deletePods(ground, [live]));
   return wrong;
 }
 
@@ -165,29 +172,15 @@ async function refuse(ground: Ground): Promise<string[]> {
   if (code === 0) wrong.push("GC answered 0");
   const addresses = await networks.addressesInUse();
   if (addresses.length !== 8) wrong.push(`addresses: ${addresses.join()}`);
-  for (const sandbox of [damaged, other]) {
-    wrong.push(...await deleteQuietly(ground, sandbox));
-  }
-  wrong.push(...await ground.leftOver([damaged, other], /\/quarantine\//));
-  for (const sandbox of [damaged, other]) await node.removeSandbox(sandbox);
+  wrong.push(...await deletePods(ground, [damaged, other], /\/quarantine\//));
   return wrong;
 }
 
 async function timeStatus(
-  { node }: Ground,
-  options: { conf: string },
+  ground: Ground,
+  { conf }: { conf: string },
 ): Promise<{ code: number; late: boolean; error?: number }> {
-  const nobody = {
-    containerId: "",
-    netns: "",
-    namespace: "",
-    name: "",
-    uid: "",
-  };
-  const { code, json, durationMs } = await node.cni("STATUS", nobody, {
-    ...options,
-    env: { CNI_ARGS: "", CNI_IFNAME: "" },
-  });
+  const { code, json, durationMs } = await callNode(ground, "STATUS", conf);
   const late = durationMs > STATUS_MS_MAX;
   return {
     code,

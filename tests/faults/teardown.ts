@@ -9,30 +9,32 @@ import { readKernel } from "../pods.ts";
 import { createTally, type Fault, type Outcome } from "./fault.ts";
 import {
   addQuietly,
+  askDaemon,
+  deletePods,
   deleteQuietly,
+  endPods,
   type Ground,
   prepareGround,
   waitForRecovery,
 } from "./ground.ts";
+import { faultOf } from "./trials.ts";
 
 /** A DEL of a container that nobody knows. */
 const UNKNOWN_MS_MAX = 100;
 
 /** What a DEL could want to know is gone. */
-export const NOBODY_TO_ASK: Fault = {
-  name: "DEL with API server, NAD, pod, netns gone; of unknown containers",
-  async run(size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    await ground.startDaemon();
-    const tally = createTally(say);
-    await tally.trial("all gone", () => deleteOrphan(ground));
-    await tally.trial(
-      "unknown",
-      () => deleteUnknown(ground, size === "full" ? 1_000 : 100),
-    );
-    return tally.outcome();
+export const NOBODY_TO_ASK: Fault = faultOf(
+  "DEL with API server, NAD, pod, netns gone; of unknown containers",
+  {
+    trials: (size) => [
+      ["all gone", deleteOrphan],
+      [
+        "unknown",
+        (ground) => deleteUnknown(ground, size === "full" ? 1_000 : 100),
+      ],
+    ],
   },
-};
+);
 
 async function deleteOrphan(ground: Ground): Promise<string[]> {
   const { node, networks } = ground;
@@ -62,14 +64,10 @@ async function deleteUnknown(ground: Ground, times: number): Promise<string[]> {
   for (let count = 0; count < times; count++) {
     const containerId = crypto.randomUUID().replaceAll("-", "");
     const start = performance.now();
-    const { status } = await ask({
-      socketPath: socketPathIn(node.profile.socketDir),
-      route: "/cni",
-      body: JSON.stringify({
-        env: node.cniEnv("DEL", { ...sandbox, containerId }),
-        config: btoa(JSON.stringify(node.runtimeConf)),
-      }),
-    }, { signal: AbortSignal.timeout(10_000) });
+    const { status } = await askDaemon(ground, "DEL", {
+      ...sandbox,
+      containerId,
+    });
     if (status !== 200) return [`answer ${status}`];
     durations.push(performance.now() - start);
   }
@@ -77,25 +75,22 @@ async function deleteUnknown(ground: Ground, times: number): Promise<string[]> {
   const late = durations.filter((ms) => ms > UNKNOWN_MS_MAX).length;
   const wrong = late > times / 100 ? [`${late} took too long`] : [];
   if (reads() > before) wrong.push(`${reads() - before} questions to the API`);
-  wrong.push(...await ground.leftOver([sandbox]));
-  await node.removeSandbox(sandbox);
+  wrong.push(...await endPods(ground, [sandbox]));
   return wrong;
 }
 
 /** A plugin whose DEL fails for a while. */
-export const PLUGIN_FAILS: Fault = {
-  name: "DEL with a plugin that fails, over restarts of the daemon",
-  async run(_size, say): Promise<Outcome> {
-    await using ground = await prepareGround();
-    await ground.startDaemon();
-    const tally = createTally(say);
-    await tally.trial("kept", () => deleteLater(ground));
-    await tally.trial("added again meanwhile", () => addAgain(ground));
-    await tally.trial("deleted again", () => deleteAgain(ground));
-    await tally.trial("told to the runtime", () => tellRuntime(ground));
-    return tally.outcome();
+export const PLUGIN_FAILS: Fault = faultOf(
+  "DEL with a plugin that fails, over restarts of the daemon",
+  {
+    trials: () => [
+      ["kept", deleteLater],
+      ["added again meanwhile", addAgain],
+      ["deleted again", deleteAgain],
+      ["told to the runtime", tellRuntime],
+    ],
   },
-};
+);
 
 async function deleteLater(ground: Ground): Promise<string[]> {
   const sandbox = await ground.createPod();
@@ -108,8 +103,7 @@ async function deleteLater(ground: Ground): Promise<string[]> {
     await ground.startDaemon();
     await waitForRetries(ground, 1);
   }
-  wrong.push(...await ground.leftOver([sandbox]));
-  await ground.node.removeSandbox(sandbox);
+  wrong.push(...await endPods(ground, [sandbox]));
   return wrong;
 }
 
@@ -141,7 +135,7 @@ async function addAgain(ground: Ground): Promise<string[]> {
   if (names !== "eth0,net1,net2,net3") wrong.push(`interfaces ${names}`);
   const check = await node.cni("CHECK", sandbox);
   if (check.code !== 0) wrong.push(check.stdout);
-  wrong.push(...await deleteAndFind(ground, sandbox));
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }
 
@@ -153,16 +147,6 @@ async function readPending({ node }: Ground): Promise<number> {
   return JSON.parse(body).pendingTeardowns;
 }
 
-async function deleteAndFind(
-  ground: Ground,
-  sandbox: Sandbox,
-): Promise<string[]> {
-  const wrong = await deleteQuietly(ground, sandbox);
-  wrong.push(...await ground.leftOver([sandbox]));
-  await ground.node.removeSandbox(sandbox);
-  return wrong;
-}
-
 /** A DEL of the runtime that works makes the one that is kept void. */
 async function deleteAgain(ground: Ground): Promise<string[]> {
   const sandbox = await ground.createPod();
@@ -171,7 +155,7 @@ async function deleteAgain(ground: Ground): Promise<string[]> {
     await using _failing = await ground.tell("fail_DEL");
     wrong.push(...await deleteQuietly(ground, sandbox));
   }
-  wrong.push(...await deleteAndFind(ground, sandbox));
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }
 
@@ -188,7 +172,7 @@ async function tellRuntime(ground: Ground): Promise<string[]> {
     const { json } = await node.cni("DEL", sandbox, { conf });
     if (json?.code !== 111) wrong.push(`told ${JSON.stringify(json)}`);
   }
-  wrong.push(...await deleteAndFind(ground, sandbox));
+  wrong.push(...await deletePods(ground, [sandbox]));
   return wrong;
 }
 
