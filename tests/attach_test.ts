@@ -374,8 +374,11 @@ nodeTest(
     const asked = requestsOf(node).filter((one) => !one.endsWith(" events/"));
     deepEqual(asked, names.map(() => "patch pods/status"));
     await waitUntil(
-      () => node.api.list("Event", "default").length >= 3 * names.length,
-      { what: "an event for each attachment" },
+      () =>
+        node.api.list("Event", "default")
+          .flatMap(({ message }) => message.split("\n"))
+          .length >= 3 * names.length,
+      { what: "each attachment in an event" },
     );
     for (const sandbox of sandboxes) {
       assertDone(node, await node.cni("CHECK", sandbox));

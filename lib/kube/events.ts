@@ -1,8 +1,9 @@
 /**
  * Events on pods, which is where people look first, and on the node: best effort, a few
  * a second at most, never in anybody's way. The same thing said again of the same pod raises the
- * count of its event. When more is said than may be sent, what waits for one pod
- * under one reason is said in one event; and when more waits than is kept, the pod
+ * count of its event. When several pods have something to say in the same moment, or
+ * more is said than may be sent, what waits for one pod under one reason is said in
+ * one event; and when more waits than is kept, the pod
  * that has most to say loses its oldest, so that none is talked down by another.
  *
  * @module
@@ -78,6 +79,8 @@ export interface EventRecorder extends AsyncDisposable {
 /** A pod has three events; a burst of eight pods is not delayed, and a storm is a trickle. */
 const PER_SECOND = 5;
 const BURST = 25;
+/** So long the first event after a quiet time waits for others: too short for a person to notice. */
+const GATHER_MS = 200;
 /** A node's worth of pods, with a few events each. */
 const WAITING_MAX = 1_000;
 /** Events sent that are remembered, to be counted up. */
@@ -236,11 +239,15 @@ async function work(
   signal: AbortSignal,
 ): Promise<void> {
   try {
+    await pause(GATHER_MS, signal).catch(() => {});
+    let isCrowded = false;
     while (state.waiting.size > 0 && !signal.aborted) {
       await pause(fillTokens(state), signal).catch(() => {});
       if (signal.aborted) return;
       state.tokens -= 1;
-      const batch = takeBatch(state);
+      // Until nothing waits any more: the last one left was not alone either.
+      isCrowded ||= areSeveral(state.waiting);
+      const batch = takeBatch(state, isCrowded);
       if (batch !== undefined) await send(options, state, { batch, signal });
     }
   } finally {
@@ -261,14 +268,24 @@ function fillTokens(state: RecorderState): number {
     : Math.ceil((1 - state.tokens) * 1000 / state.perSecond);
 }
 
-/** The next event; when there are more than tokens, all that fits of its pod and reason in one. */
-function takeBatch(state: RecorderState): Waiting | undefined {
+/** Whether more than one pod has something to say. */
+function areSeveral(waiting: ReadonlyMap<string, Waiting>): boolean {
+  const [first] = waiting.values();
+  return waiting.values()
+    .some(({ event: { about } }) => about.uid !== first?.event.about.uid);
+}
+
+/** The next event; in a crowd, or where there are more than tokens, all that fits of its pod and reason in one. */
+function takeBatch(
+  state: RecorderState,
+  isCrowded: boolean,
+): Waiting | undefined {
   const [first] = state.waiting;
   if (first === undefined) return undefined;
   const [firstKey, { event, count }] = first;
-  const scarce = state.waiting.size > state.tokens + 1;
+  const isScarce = state.waiting.size > state.tokens + 1;
   state.waiting.delete(firstKey);
-  if (!scarce) return { event, count };
+  if (!isCrowded && !isScarce) return { event, count };
   let message = event.message;
   for (const [key, other] of state.waiting) {
     const { about, reason, type } = other.event;
