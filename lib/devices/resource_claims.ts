@@ -9,80 +9,22 @@
  * extended resource, the pod's status says which request stands for which resource, and there the attribute must agree.
  */
 
+import type {
+  AllocatedDevice,
+  ExtendedResourceClaimStatus,
+  PodClaims,
+  ResourceClaim,
+  ResourceSlice,
+  SliceDevice,
+} from "../claim_objects.ts";
 import { CniError, ErrorCode } from "../cni/error.ts";
 
 /** What is read of a pod, as `lib/kube` gives it. */
-export interface ClaimingPod {
+export interface ClaimingPod extends PodClaims {
   /** The pod's namespace, and that of its claims. */
   readonly namespace: string;
   /** The pod's own name. */
   readonly name: string;
-  /** `spec.resourceClaims`: a claim that is named here and not made from a template may be missing in the status. */
-  readonly resourceClaims?: readonly ResourceClaimReference[];
-  /** `status.resourceClaimStatuses` */
-  readonly resourceClaimStatuses?: readonly ResourceClaimReference[];
-  /** `status.extendedResourceClaimStatus` */
-  readonly extendedResourceClaimStatus?: ExtendedResourceClaimStatus;
-}
-
-/** The pod's name of a claim, and the claim's own. */
-export interface ResourceClaimReference {
-  /** What the pod calls the claim. */
-  readonly name: string;
-  /** What the claim is called; it may come from a template, or not be needed. */
-  readonly resourceClaimName?: string;
-}
-
-/** Which request of the claim that the scheduler made stands for which extended resource. */
-export interface ExtendedResourceClaimStatus {
-  /** The claim that the scheduler made. */
-  readonly resourceClaimName: string;
-  /** One for each container and resource. */
-  readonly requestMappings?: readonly {
-    readonly containerName?: string;
-    readonly requestName: string;
-    readonly resourceName: string;
-  }[];
-}
-
-/** As much of a ResourceClaim as is read. */
-export interface ResourceClaim {
-  /** Without an allocation until the pod is scheduled. */
-  readonly status?: {
-    readonly allocation?: {
-      readonly devices?: { readonly results?: readonly AllocatedDevice[] };
-    };
-  };
-}
-
-/** A device of a claim's allocation. */
-export interface AllocatedDevice {
-  /** The request of the claim that this device satisfies. */
-  readonly request: string;
-  /** The driver that offers the device. */
-  readonly driver: string;
-  /** The driver's pool that holds the device. */
-  readonly pool: string;
-  /** The device's name in its pool. */
-  readonly device: string;
-}
-
-/** As much of a ResourceSlice as is read. */
-export interface ResourceSlice {
-  /** A pool may be spread over several slices, which then have one generation. */
-  readonly spec: {
-    readonly driver: string;
-    readonly pool: { readonly name: string; readonly generation: number };
-    readonly devices?: readonly SliceDevice[];
-  };
-}
-
-/** A device that a driver offers. Attributes have one member each, named by type. */
-export interface SliceDevice {
-  /** The device's name in its pool. */
-  readonly name: string;
-  /** What the driver tells of the device, by qualified name. */
-  readonly attributes?: Readonly<Record<string, { readonly string?: string }>>;
 }
 
 /** How claims and slices are read. */

@@ -1,16 +1,18 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { CniError, ErrorCode } from "../cni/error.ts";
+import type {
+  AllocatedDevice,
+  ResourceClaim,
+  ResourceSlice,
+  SliceDevice,
+} from "../claim_objects.ts";
 import {
-  type AllocatedDevice,
   type ClaimingPod,
   type ClaimReader,
   DEVICE_ID_ATTRIBUTE,
   hasClaims,
   listClaimedDevices,
   RESOURCE_NAME_ATTRIBUTE,
-  type ResourceClaim,
-  type ResourceSlice,
-  type SliceDevice,
 } from "./resource_claims.ts";
 
 const NODE = "node-1";

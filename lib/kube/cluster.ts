@@ -13,6 +13,7 @@
  *
  * @module
  */
+import type { ResourceClaim, ResourceSlice } from "../claim_objects.ts";
 import { type Api, createApi, type RequestEvent } from "./api.ts";
 import type { Credentials } from "./credentials.ts";
 import {
@@ -46,12 +47,7 @@ import {
   RESOURCE_SLICES,
   type ResourceType,
 } from "./resource.ts";
-import {
-  type ResourceClaim,
-  type ResourceSlice,
-  trimClaim,
-  trimSlice,
-} from "./resource_objects.ts";
+import { trimClaim, trimSlice } from "./resource_objects.ts";
 import { createSharedReads, type SharedReads } from "./shared_reads.ts";
 import type { BackOffRange } from "./waiting.ts";
 import { createReflector, type Reflector } from "./watch.ts";

@@ -5,11 +5,17 @@
  *
  * @module
  */
+import type {
+  ExtendedResourceClaimStatus,
+  PodClaims,
+  RequestMapping,
+  ResourceClaimReference,
+} from "../claim_objects.ts";
 import { present } from "../cni/present.ts";
 import { asArray, asObject, asText, type JsonObject } from "./json_value.ts";
 
 /** A pod. */
-export interface Pod {
+export interface Pod extends PodClaims {
   /** Its namespace. */
   readonly namespace: string;
   /** Its name in the namespace. */
@@ -28,38 +34,6 @@ export interface Pod {
   readonly annotations: Readonly<Record<string, string>>;
   /** All its containers, those that come first too. */
   readonly containerNames?: readonly string[];
-  /** `spec.resourceClaims` */
-  readonly resourceClaims?: readonly ResourceClaimReference[];
-  /** `status.resourceClaimStatuses` */
-  readonly resourceClaimStatuses?: readonly ResourceClaimReference[];
-  /** `status.extendedResourceClaimStatus` */
-  readonly extendedResourceClaimStatus?: ExtendedResourceClaimStatus;
-}
-
-/** The pod's name of a claim, and the claim's own. */
-export interface ResourceClaimReference {
-  /** What the pod calls the claim. */
-  readonly name: string;
-  /** What the claim is called; it may come from a template, or not be needed. */
-  readonly resourceClaimName?: string;
-}
-
-/** Which request of the claim that the scheduler made stands for which extended resource. */
-export interface ExtendedResourceClaimStatus {
-  /** The claim that the scheduler made. */
-  readonly resourceClaimName: string;
-  /** One for each container and resource. */
-  readonly requestMappings?: readonly RequestMapping[];
-}
-
-/** One request of a claim made for an extended resource. */
-export interface RequestMapping {
-  /** The container that asked. */
-  readonly containerName?: string;
-  /** The request of the claim. */
-  readonly requestName: string;
-  /** The resource it stands for. */
-  readonly resourceName: string;
 }
 
 /** A NetworkAttachmentDefinition. */

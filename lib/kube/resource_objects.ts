@@ -6,48 +6,14 @@
  *
  * @module
  */
+import type {
+  AllocatedDevice,
+  ResourceClaim,
+  ResourceSlice,
+  SliceDevice,
+} from "../claim_objects.ts";
 import { present } from "../cni/present.ts";
 import { asArray, asObject, asText } from "./json_value.ts";
-
-/** A ResourceClaim. */
-export interface ResourceClaim {
-  /** Without an allocation until the pod is scheduled. */
-  readonly status?: {
-    readonly allocation?: {
-      readonly devices?: { readonly results?: readonly AllocatedDevice[] };
-    };
-  };
-}
-
-/** A device of a claim's allocation. */
-export interface AllocatedDevice {
-  /** The request of the claim that this device satisfies. */
-  readonly request: string;
-  /** The driver that offers the device. */
-  readonly driver: string;
-  /** The driver's pool that holds the device. */
-  readonly pool: string;
-  /** The device's name in its pool. */
-  readonly device: string;
-}
-
-/** A ResourceSlice. */
-export interface ResourceSlice {
-  /** What a driver offers. */
-  readonly spec: {
-    readonly driver: string;
-    readonly pool: { readonly name: string; readonly generation: number };
-    readonly devices?: readonly SliceDevice[];
-  };
-}
-
-/** A device that a driver offers, with the attributes that are for CNI. */
-export interface SliceDevice {
-  /** The device's name in its pool. */
-  readonly name: string;
-  /** Only those of the CNI domain. */
-  readonly attributes?: Readonly<Record<string, { readonly string?: string }>>;
-}
 
 const ATTRIBUTE_DOMAIN = "k8s.cni.cncf.io/";
 
