@@ -364,7 +364,7 @@ nodeTest(
           told[2] ?? "",
           /^Cannot undo what is attached: .*busy.* \(pod default\/pinned\)$/,
         );
-        ok(told[2]?.includes(path), told[2]);
+        ok(json.msg.includes(path), json.msg);
         deepEqual(validOf(await readCalls(node.binDir)), [
           { containerID: kept.containerId, ifname: "net1" },
         ]);
