@@ -376,7 +376,7 @@ nodeTest(
     await waitUntil(
       () =>
         node.api.list("Event", "default")
-          .flatMap(({ message }) => message.split("\n"))
+          .flatMap(({ message }) => String(message).split("\n"))
           .length >= 3 * names.length,
       { what: "each attachment in an event" },
     );
