@@ -119,6 +119,43 @@ const noVagueFileNames: Deno.lint.Rule = {
   },
 };
 
+/** `for` and `while` evaluate their parts again and again, `try` changes what an error does, a function may never run: nothing is moved into them. */
+const STAYS_OUTSIDE = /^(?:for|while|try)\b|=>/;
+
+const noSingleUsing: Deno.lint.Rule = {
+  create(context): Deno.lint.LintVisitor {
+    if (isTest(context.filename)) return {};
+    return {
+      VariableDeclaration(node): void {
+        const { kind, declarations: [first], parent } = node;
+        const name = first?.id.type === "Identifier"
+          ? first.id.name
+          : undefined;
+        if (kind !== "using" || name === undefined) return;
+        const body = parent.type === "BlockStatement" ? parent.body : [];
+        const next =
+          body[body.findIndex(({ range }) => range[0] === node.range[0]) + 1];
+        if (next === undefined) return;
+        const { text } = context.sourceCode;
+        const usesFrom = (start: number, end: number): number =>
+          text.slice(start, end)
+            .split(new RegExp(`(?<!\\.)\\b${RegExp.escape(name)}\\b`))
+            .length - 1;
+        const nextText = text.slice(...next.range);
+        const isMoved = usesFrom(...next.range) === 1 &&
+          usesFrom(node.range[1], parent.range[1]) === 1 &&
+          !STAYS_OUTSIDE.test(nextText);
+        if (!isMoved) return;
+        context.report({
+          node,
+          message:
+            `The bundler's minifier moves a "using" that is used once into the next statement, and then nothing is disposed of: use try and finally, or a second name`,
+        });
+      },
+    };
+  },
+};
+
 const noDefaultOutput: Deno.lint.Rule = {
   create(context): Deno.lint.LintVisitor {
     if (isTest(context.filename)) return {};
@@ -156,6 +193,7 @@ const plugin: Deno.lint.Plugin = {
     "no-allow-all": noAllowAll,
     "no-vague-file-names": noVagueFileNames,
     "ends-and-outputs": noDefaultOutput,
+    "no-single-using": noSingleUsing,
   },
 };
 

@@ -671,8 +671,8 @@ export function check(parts: OperationParts, call: Call): Promise<void> {
           `Nothing is attached to container ${quote(call.args.containerId)}`,
         );
       }
-      using handle = found;
-      await checkAll(handle.record, toolsOf(parts, task), {
+      using _held = found;
+      await checkAll(found.record, toolsOf(parts, task), {
         container: containerOf(task),
         signal: task.signal,
       });

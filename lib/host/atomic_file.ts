@@ -57,8 +57,12 @@ export async function writeFileAtomic(
  * @throws {Error} Deno's own errors
  */
 export async function syncDir(dir: string): Promise<void> {
-  using handle = openDir(dir);
-  await handle.sync();
+  const handle = openDir(dir);
+  try {
+    await handle.sync();
+  } finally {
+    handle.close();
+  }
 }
 
 function openDir(dir: string): Deno.FsFile {

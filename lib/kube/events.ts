@@ -304,11 +304,11 @@ async function send(
   state: RecorderState,
   { batch, signal }: { batch: Waiting; signal: AbortSignal },
 ): Promise<void> {
-  using deadline = startDeadline(signal, REQUEST_MS);
-  const call = { signal: deadline.signal, attempts: ATTEMPTS };
   const key = keyOf(batch.event);
   const sent = state.sent.get(key);
+  using deadline = startDeadline(signal, REQUEST_MS);
   try {
+    const call = { signal: deadline.signal, attempts: ATTEMPTS };
     if (sent !== undefined && state.now() - sent.at < SENT_MS) {
       sent.count += batch.count;
       if (await countUp(options, state, { sent, batch, call })) return;

@@ -259,11 +259,11 @@ async function renewWith(
     ...toCredentialsOptions(options),
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
   });
-  const api = createApi({ credentials });
   const request = await createSigningRequest({
     commonName: commonNameOf(options.nodeName),
     organization: GROUP,
   });
+  const api = createApi({ credentials });
   const name = await submit(api, request.requestPem, { options, signal });
   state.say({ kind: "requested", name });
   const certificate = await waitForCertificate(api, name, signal);

@@ -169,6 +169,10 @@ async function writeWhole(path: string, text: string): Promise<void> {
 }
 
 async function syncDir(dir: string): Promise<void> {
-  using opened = await Deno.open(dir, { read: true });
-  await opened.sync();
+  const opened = await Deno.open(dir, { read: true });
+  try {
+    await opened.sync();
+  } finally {
+    opened.close();
+  }
 }
