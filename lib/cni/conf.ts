@@ -81,8 +81,15 @@ const MULTUS_TYPES: readonly string[] = ["multus", "multus-shim"];
 /** NAME_MAX of Linux. */
 const TYPE_BYTES_MAX = 255;
 
+/** A node has some networks and thousands of pods in them: what was read last is kept, by its text. */
+const read = new Map<string, NetConfList>();
+/** More networks than nodes have. */
+const READ_MAX = 100;
+/** A configuration has some hundred characters; together those that are kept take a megabyte at most. */
+const READ_LENGTH_MAX = 4_096;
+
 /**
- * Reads a configuration: a list when it has `plugins`, else a single plugin's.
+ * Reads a configuration: a list when it has `plugins`, else a single plugin's. The same text gives the same object.
  *
  * @throws {CniError} with code 6 if it is not JSON, 7 if it is invalid, 1 if its version is not supported
  */
@@ -90,6 +97,19 @@ export function parseConf(
   text: string,
   options: ConfOptions = {},
 ): NetConfList {
+  if (text.length > READ_LENGTH_MAX) return readConf(text, options);
+  const { defaultName = "", allowEmptyPlugins = false } = options;
+  const key = `${defaultName}/${allowEmptyPlugins}/${text}`;
+  const known = read.get(key);
+  if (known !== undefined) return known;
+  const list = readConf(text, options);
+  const [oldest] = read.size < READ_MAX ? [] : read.keys();
+  if (oldest !== undefined) read.delete(oldest);
+  read.set(key, list);
+  return list;
+}
+
+function readConf(text: string, options: ConfOptions): NetConfList {
   const value = parseObject(text);
   return hasValue(value, "plugins")
     ? readList(text, value, options)

@@ -75,6 +75,25 @@ Deno.test("parseConf() reads a single plugin as a list of one", () => {
   assert.deepEqual(parseSingleConf(SINGLE), list);
 });
 
+Deno.test("parseConf() reads the same text once, whatever was read between, and an invalid one each time", () => {
+  const textOf = (name: string): string =>
+    JSON.stringify({ cniVersion: "1.0.0", name, type: "noop" });
+  const first = parseConf(textOf("first"));
+  assert.equal(parseConf(textOf("first")), first);
+  for (let at = 0; at < 500; at++) {
+    assert.equal(parseConf(textOf(`other-${at}`)).name, `other-${at}`);
+  }
+  assert.deepEqual(parseConf(textOf("first")), first);
+  const nameless = `{"type":"noop"}`;
+  const named = ["a", "b"].map((defaultName) =>
+    parseConf(nameless, { defaultName }).name
+  );
+  assert.deepEqual(named, ["a", "b"]);
+  for (let time = 0; time < 2; time++) {
+    assert.throws(() => parseConf(nameless), CniError);
+  }
+});
+
 Deno.test("a single plugin's own keys are not taken for the network's", () => {
   const list = parseConf(
     '{"name":"a","type":"b","disableCheck":{"own":1},"cniVersions":["1.0.0"]}',

@@ -88,6 +88,11 @@ export interface ResultCache {
    * @throws {CniError} 5 when it cannot be removed
    */
   remove(key: AttachmentKey): Promise<void>;
+  /**
+   * Whether it may hold something of a container, without a look at the disk: by what was there when this was first
+   * asked, and what was written here since. An ADD of a container that nobody knows goes by it.
+   */
+  mayHold(containerId: string): boolean;
   /** All of them, or those of one network or container. */
   list(options?: CacheFilter): Promise<CachedAttachments>;
   /**
@@ -112,17 +117,30 @@ const TEMPORARY_PREFIX = ".tmp-";
 export function createResultCache(cacheDir: string): ResultCache {
   const dir = `${cacheDir}/results`;
   const pathOf = (key: AttachmentKey): string => `${dir}/${fileNameOf(key)}`;
+  let known: Set<string> | undefined;
   return {
     read: (key) =>
       Promise.try(() => isWritable(key) ? read(pathOf(key), key) : undefined),
     write: (attachment) =>
-      Promise.try(() => write(pathOf(attachment), { dir, attachment })),
+      Promise.try(() => {
+        known?.add(fileNameOf(attachment));
+        write(pathOf(attachment), { dir, attachment });
+      }),
     remove: (key) =>
       Promise.try(() => {
-        if (isWritable(key)) remove(pathOf(key));
+        if (!isWritable(key)) return;
+        remove(pathOf(key));
+        known?.delete(fileNameOf(key));
       }),
+    mayHold(containerId): boolean {
+      known ??= new Set(namesIn(dir));
+      return known.values().some((name) => name.includes(`-${containerId}-`));
+    },
     list: (options) => Promise.try(list, dir, options ?? {}),
-    clear: (containerId) => clear(dir, containerId),
+    async clear(containerId): Promise<void> {
+      await clear(dir, containerId);
+      known = undefined;
+    },
   };
 }
 

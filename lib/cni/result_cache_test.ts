@@ -214,6 +214,20 @@ Deno.test("list() gives one container's attachments", async () => {
   );
 });
 
+Deno.test("mayHold() knows what was there before, and what was written, removed and cleared since", async () => {
+  await using dir = await makeDir();
+  await createResultCache(dir.path).write(ATTACHMENT);
+  const cache = createResultCache(dir.path);
+  const held = (): boolean[] => ["c1", "c2", "c"].map(cache.mayHold);
+  assert.deepEqual(held(), [true, false, false]);
+  await cache.write({ ...ATTACHMENT, containerId: "c2" });
+  assert.deepEqual(held(), [true, true, false]);
+  await cache.remove(ATTACHMENT);
+  assert.deepEqual(held(), [false, true, false]);
+  await cache.clear("c2");
+  assert.deepEqual(held(), [false, false, false]);
+});
+
 Deno.test("write() shows readers a whole file at any time", async () => {
   await using dir = await makeDir();
   const cache = createResultCache(dir.path);

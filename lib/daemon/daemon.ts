@@ -8,7 +8,7 @@
 import { CniError, ErrorCode } from "../cni/error.ts";
 import { createDirectExec, type Exec } from "../cni/exec.ts";
 import type { PluginEvent, Runtime } from "../cni/list.ts";
-import { createResultCache } from "../cni/result_cache.ts";
+import { createResultCache, type ResultCache } from "../cni/result_cache.ts";
 import { createDeviceAllocator } from "../devices/allocation.ts";
 import { createDeviceInfoFiles } from "../devices/device_info.ts";
 import { createDefaultRoutes } from "../host/default_routes.ts";
@@ -106,9 +106,22 @@ function logPlugin({ log }: Call, event: PluginEvent): void {
   } else log.verbose(event.error.message, fields);
 }
 
+/** One result cache for each state directory that configurations name; there is one, as a rule. */
+function createResultCaches(): (cacheDir: string) => ResultCache {
+  const caches = new Map<string, ResultCache>();
+  return (cacheDir) => {
+    const cache = caches.get(cacheDir) ?? createResultCache(cacheDir);
+    caches.set(cacheDir, cache);
+    return cache;
+  };
+}
+
 /** What a request's plugins run with: the extra directory first, each directory once. */
 function runtimeFor(
-  exec: Exec,
+  { exec, cacheIn }: {
+    exec: Exec;
+    cacheIn: (cacheDir: string) => ResultCache;
+  },
   conf: MultusConf,
   options: { call: Call; observed: Observed },
 ): Runtime {
@@ -119,7 +132,7 @@ function runtimeFor(
   return {
     exec: call.span === undefined ? exec : withSpans(exec, call.span),
     pluginDirs: [...new Set(dirs)],
-    cache: createResultCache(conf.cniDir),
+    cache: cacheIn(conf.cniDir),
     pluginTimeoutMs: conf.pluginTimeoutMs,
     env: call.trace,
     onPlugin: (event) => {
@@ -187,7 +200,7 @@ async function createParts(
 ): Promise<{ parts: OperationParts; observed: Observed }> {
   const { conf, surroundings, logging, readiness, stack } = core;
   const { log } = logging;
-  const exec = createExec(conf);
+  const tools = { exec: createExec(conf), cacheIn: createResultCaches() };
   const { serviceAccountDir, perNodeCertificate } = conf;
   const links = stack.use(createClusterLinks({
     env: surroundings.env,
@@ -225,7 +238,7 @@ async function createParts(
     nodeConf: () => conf,
     linkOf: (requestConf) => links.of(requestConf),
     runtimeOf: (requestConf, call) =>
-      runtimeFor(exec, requestConf, { call, observed }),
+      runtimeFor(tools, requestConf, { call, observed }),
     records,
     bootId,
     limits,

@@ -351,8 +351,11 @@ function withDeviceInfo(
 /** A runtime that sends ADD again without DEL has lost the first one: what that began goes first. */
 async function undoEarlier(parts: OperationParts, task: Task): Promise<void> {
   const { containerId } = task.call.args;
-  const [failure] = await undoContainer(parts, task);
-  if (failure !== undefined) throw failure;
+  const { cache } = parts.runtimeOf(task.conf, task.call);
+  if (parts.records.has(containerId) || cache.mayHold(containerId)) {
+    const [failure] = await undoContainer(parts, task);
+    if (failure !== undefined) throw failure;
+  }
   // A DEL that was left over is done by now; done later, it would undo what comes next.
   await parts.spool.forget(containerId);
 }

@@ -169,6 +169,12 @@ export interface Records {
     options?: { readonly replace?: boolean },
   ): Promise<RecordHandle>;
   /**
+   * Whether there is a record, readable or not.
+   *
+   * @throws {CniError} Invalid container ID.
+   */
+  has(containerId: string): boolean;
+  /**
    * Opens a record for changes; `undefined` when there is none.
    *
    * @throws {DamagedRecordError} When it cannot be read.
@@ -302,6 +308,10 @@ class RecordStore implements Records {
       attachments: this.#asTodo(attachments),
     };
     return this.#handle(path, await this.#write(path, record));
+  }
+
+  has(containerId: string): boolean {
+    return isThere(this.#path(containerId));
   }
 
   async open(

@@ -101,7 +101,7 @@ export function createSpool(dir: string): Spool {
       if (containerId !== spoolPrefix(containerId)) return;
       await recoverOnce();
       for (const place of [dir, `${dir}/${TAKEN}`]) {
-        for (const name of await listNames(place)) {
+        for (const name of listNames(place)) {
           if (parseSpoolName(name)?.containerId !== containerId) continue;
           await removeIfThere(`${place}/${name}`);
         }
@@ -110,8 +110,8 @@ export function createSpool(dir: string): Spool {
     async count(): Promise<number> {
       await recoverOnce();
       const names = [
-        ...await listNames(dir),
-        ...await listNames(`${dir}/${TAKEN}`),
+        ...listNames(dir),
+        ...listNames(`${dir}/${TAKEN}`),
       ];
       return names.filter((name) => parseSpoolName(name) !== undefined).length;
     },
@@ -196,7 +196,7 @@ async function recover(dir: string): Promise<void> {
 
 async function listEntries(dir: string): Promise<SpoolEntry[]> {
   const entries: SpoolEntry[] = [];
-  for (const name of await listNames(dir)) {
+  for (const name of listNames(dir)) {
     const path = `${dir}/${name}`;
     const parsed = parseSpoolName(name);
     const info = await statIfThere(path);
@@ -211,11 +211,14 @@ async function listEntries(dir: string): Promise<SpoolEntry[]> {
   return entries.sort((a, b) => a.leftMs - b.leftMs);
 }
 
-/** The names in a directory, without our own sub-directories; bounded, what is beyond comes with the next round. */
-async function listNames(dir: string): Promise<string[]> {
+/**
+ * The names in a directory, without our own sub-directories; bounded, what is beyond comes with the next round.
+ * A look into the kernel's own cache, twice for each ADD and DEL, and there is hardly ever anything.
+ */
+function listNames(dir: string): string[] {
   const names: string[] = [];
   try {
-    for await (const { name } of Deno.readDir(dir)) {
+    for (const { name } of Deno.readDirSync(dir)) {
       if (name === TAKEN || name === JUNK) continue;
       if (names.push(name) >= SPOOL_COUNT_MAX) break;
     }
@@ -265,7 +268,7 @@ async function putAway(dir: string, name: string): Promise<void> {
   await Deno.mkdir(junk, { recursive: true, mode: 0o700 });
   const base = name.slice(name.lastIndexOf("/") + 1).slice(0, 200);
   await moveIfThere(`${dir}/${name}`, `${junk}/${Date.now()}-${base}`);
-  const kept = (await listNames(junk)).sort();
+  const kept = listNames(junk).sort();
   for (const old of kept.slice(0, -JUNK_COUNT_MAX)) {
     await Deno.remove(`${junk}/${old}`, { recursive: true });
   }
