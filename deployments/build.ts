@@ -28,6 +28,7 @@ import {
 } from "../lib/cli/profile.ts";
 import { type Executable, EXECUTABLES, type Profile } from "../lib/grants.ts";
 import { renderDefaultRoute, renderDelegateExec } from "../lib/host/libexec.ts";
+import { DAEMON_PARTS, embedParts } from "./parts.ts";
 
 /** Which of the two forms to make. */
 export type BuildKind = "compile" | "launcher";
@@ -66,10 +67,23 @@ export class BuildError extends Error {
 /** Where this project's sources are. */
 const ROOT = resolve(import.meta.dirname ?? ".", "..");
 
-const SOURCES: Readonly<Record<Executable, string>> = {
-  "multus-shim": "shim.ts",
-  "multus-daemon": "main.ts",
-  "multusctl": "main.ts",
+/** What an executable is bundled from. */
+interface Source {
+  readonly path: string;
+  /** Imported dynamically, and loaded only when needed: bundled apart. */
+  readonly parts?: ReadonlyMap<string, string>;
+  /** Imported dynamically by the other program of the same source: left out, and never imported. */
+  readonly leftOut?: readonly string[];
+}
+
+const SOURCES: Readonly<Record<Executable, Source>> = {
+  "multus-shim": { path: "shim.ts" },
+  "multus-daemon": {
+    path: "main.ts",
+    parts: DAEMON_PARTS,
+    leftOut: ["./lib/cli/multusctl.ts"],
+  },
+  "multusctl": { path: "main.ts", leftOut: ["./lib/daemon/program.ts"] },
 };
 
 /** A time to give to files whose time ends up in a compiled file: any fixed one does. */
@@ -120,20 +134,44 @@ async function runDeno(
 const REQUIRE =
   /import\{createRequire as (\w+)\} ?from ?"node:module";var (\w+)=\1\(import\.meta\.url\);/;
 
-/** Bundles a source as a script, which stands for itself as well as in {@link asText}. */
-async function bundle(source: string, output: string): Promise<void> {
+interface BundleOptions {
+  readonly format: "iife" | "cjs";
+  /** Where deno writes it. */
+  readonly output: string;
+  /** Imports that stay as they are written. */
+  readonly external?: Iterable<string>;
+}
+
+/** Bundles a source, and gives the text. */
+async function bundleText(
+  source: string,
+  { format, output, external = [] }: BundleOptions,
+): Promise<string> {
   const flags = ["--quiet", "--platform", "deno", "--minify"];
-  const args = [...flags, "--format", "iife", "--output", output];
-  await runDeno(["bundle", ...args, join(ROOT, source)]);
-  const script = await Deno.readTextFile(output);
-  const own = script.replace(
+  const args = [...flags, "--format", format, "--output", output];
+  const apart = [...external].map((name) => `--external=${name}`);
+  await runDeno(["bundle", ...args, ...apart, join(ROOT, source)]);
+  const text = await Deno.readTextFile(output);
+  const own = text.replace(
     REQUIRE,
     (_, _createRequire, name) => `var ${name}=n=>process.getBuiltinModule(n);`,
   );
   if (/import\.meta\b|["']node:module["']/.test(own)) {
     throw new BuildError(`deno bundle made no plain script of ${source}`);
   }
-  await Deno.writeTextFile(output, own);
+  return own;
+}
+
+/** Bundles a source as a script, which stands for itself as well as in {@link asText}. */
+async function bundle(source: Source, output: string): Promise<void> {
+  const { path, parts = new Map<string, string>(), leftOut = [] } = source;
+  const external = [...parts.keys(), ...leftOut];
+  const script = await bundleText(path, { format: "iife", output, external });
+  const texts = new Map<string, string>();
+  for (const [name, part] of parts) {
+    texts.set(name, await bundleText(part, { format: "cjs", output }));
+  }
+  await Deno.writeTextFile(output, embedParts(script, { texts, leftOut }));
 }
 
 /**
@@ -230,7 +268,7 @@ async function writeScripts(
 
 /**
  * Bundles the sources of all executables into `dir`; the name of a bundle is
- * what tells the two programs of one source apart.
+ * what tells the two programs of one source apart, here and when it runs.
  *
  * @throws {BuildError} when the bundler fails; the message ends with what it said.
  */
@@ -239,16 +277,11 @@ export async function bundleAll(
   say: (line: string) => void,
 ): Promise<Bundles> {
   const bundles: Partial<Record<Executable, string>> = {};
-  const bySource = new Map<string, string>();
   for (const executable of EXECUTABLES) {
-    const source = SOURCES[executable];
     const output = join(dir, `${executable}.js`);
-    const same = bySource.get(source);
     say(`${executable}: bundle`);
-    if (same === undefined) await bundle(source, output);
-    else await Deno.copyFile(same, output);
+    await bundle(SOURCES[executable], output);
     await Deno.utime(output, FIXED_TIME, FIXED_TIME);
-    bySource.set(source, output);
     bundles[executable] = output;
   }
   return bundles as Bundles;

@@ -8,6 +8,7 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { DAEMON_PARTS } from "../deployments/parts.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -192,6 +193,21 @@ Deno.test("main.ts loads daemon and multusctl only when it is that one, and gRPC
   ok(!daemon.includes("npm:@grpc/grpc-js"));
   deepEqual(daemon.filter((path) => roomOf(path) === "cli"), []);
   ok(reach(graph, program, ALL_KINDS).has("npm:@grpc/grpc-js"));
+});
+
+Deno.test("what is bundled apart has no module in common with the rest", () => {
+  const program = reach(graph, ["lib/daemon/program.ts"], ["static"]);
+  const owners = new Map<string, string>();
+  const shared: string[] = [];
+  for (const part of DAEMON_PARTS.values()) {
+    for (const path of reach(graph, [part], ["static"])) {
+      if (path.startsWith("node:")) continue;
+      const owner = program.has(path) ? "the daemon" : owners.get(path);
+      if (owner !== undefined) shared.push(`${path}: ${part} and ${owner}`);
+      owners.set(path, part);
+    }
+  }
+  deepEqual(shared, []);
 });
 
 Deno.test("every module is part of a program or of the build", () => {

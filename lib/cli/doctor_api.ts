@@ -241,7 +241,7 @@ export async function checkCredentials(
   if (link === undefined) return [];
   const sources: CredentialSources = conf.kubeconfig === undefined
     ? inClusterSources(env, profile.serviceAccountDir)
-    : parseKubeconfig(
+    : await parseKubeconfig(
       await Deno.readTextFile(conf.kubeconfig),
       conf.kubeconfig,
     );

@@ -54,7 +54,7 @@ export interface KubeletConnection extends Disposable {
 export async function connectKubelet(
   socket: string,
 ): Promise<KubeletConnection> {
-  const { Client, credentials } = await import("@grpc/grpc-js");
+  const { Client, credentials } = await import("./grpc.ts");
   const client = new Client(
     `unix:${socket}`,
     credentials.createInsecure(),

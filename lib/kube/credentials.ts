@@ -17,6 +17,7 @@ import {
 } from "./credential_sources.ts";
 import { certificateExpiryMs, tokenExpiryMs } from "./credential_expiry.ts";
 import { CredentialsError } from "./error.ts";
+import { parseKubeconfig } from "./kubeconfig.ts";
 import { withoutProxyEnvironment } from "./proxy_environment.ts";
 
 /** What one request needs. */
@@ -201,8 +202,7 @@ async function readSources(
   }
   const text = await readFile(kubeconfig);
   if (known !== undefined && text === known.text) return known;
-  const { parseKubeconfig } = await import("./kubeconfig.ts");
-  return { text, sources: parseKubeconfig(text, kubeconfig) };
+  return { text, sources: await parseKubeconfig(text, kubeconfig) };
 }
 
 /** The texts themselves. */

@@ -8,30 +8,28 @@
  *
  * @module
  */
-import {
-  newClusters,
-  newContexts,
-  newUsers,
-} from "@kubernetes/client-node/dist/config_types.js";
 import { dirname, resolve } from "node:path";
-import { parse } from "yaml";
 import type { CredentialSources, TextSource } from "./credential_sources.ts";
 import { CredentialsError } from "./error.ts";
 
-type Cluster = ReturnType<typeof newClusters>[number];
-type User = ReturnType<typeof newUsers>[number];
+type Readers = typeof import("./kubeconfig_readers.ts");
+type Cluster = ReturnType<Readers["newClusters"]>[number];
+type User = ReturnType<Readers["newUsers"]>[number];
 
 /**
  * Reads the current context of a kubeconfig. Files named in it are relative to it.
  *
  * @throws {CredentialsError} when it cannot be parsed, names what is not there, or wants what is not supported
  */
-export function parseKubeconfig(
+export async function parseKubeconfig(
   text: string,
   path: string,
-): CredentialSources {
-  const document = parseDocument(text, path);
-  const { cluster, user, rawUser } = selectCurrent(document, path);
+): Promise<CredentialSources> {
+  const readers = await import("./kubeconfig_readers.ts");
+  const document = parseDocument(text, { readers, path });
+  const entries = readEntries(document, { readers, path });
+  const { cluster, user } = selectCurrent(entries, path);
+  const rawUser = findRawUser(document, user.name);
   assertSupported(cluster, user, path);
   const at = (file: string): string => resolve(dirname(path), file);
   return {
@@ -64,9 +62,14 @@ export function normalizeServer(server: string): string {
 
 type Document = Record<string, unknown>;
 
-function parseDocument(text: string, path: string): Document {
+interface Reading {
+  readonly readers: Readers;
+  readonly path: string;
+}
+
+function parseDocument(text: string, { readers, path }: Reading): Document {
   try {
-    const document: unknown = parse(text);
+    const document: unknown = readers.parse(text);
     if (typeof document === "object" && document !== null) {
       return document as Document;
     }
@@ -76,15 +79,18 @@ function parseDocument(text: string, path: string): Document {
   throw new CredentialsError(`Kubeconfig is empty: ${path}`);
 }
 
-interface Current {
-  readonly cluster: Cluster;
-  readonly user: User;
-  readonly rawUser: Document;
+interface Entries {
+  readonly clusters: readonly Cluster[];
+  readonly contexts: ReturnType<Readers["newContexts"]>;
+  readonly users: readonly User[];
+  readonly currentContext: unknown;
 }
 
-function selectCurrent(document: Document, path: string): Current {
-  const { clusters, contexts, users } = readEntries(document, path);
-  const name = document["current-context"] ?? contexts[0]?.name;
+function selectCurrent(
+  { clusters, contexts, users, currentContext }: Entries,
+  path: string,
+): { cluster: Cluster; user: User } {
+  const name = currentContext ?? contexts[0]?.name;
   const context = contexts.find((context) => context.name === name);
   if (context === undefined) {
     throw new CredentialsError(`Kubeconfig ${path} has no context: ${name}`);
@@ -101,19 +107,16 @@ function selectCurrent(document: Document, path: string): Current {
       `Kubeconfig ${path} has no user: ${context.user}`,
     );
   }
-  return { cluster, user, rawUser: findRawUser(document, user.name) };
+  return { cluster, user };
 }
 
-function readEntries(document: Document, path: string): {
-  clusters: Cluster[];
-  contexts: ReturnType<typeof newContexts>;
-  users: User[];
-} {
+function readEntries(document: Document, { readers, path }: Reading): Entries {
   try {
     return {
-      clusters: newClusters(document.clusters),
-      contexts: newContexts(document.contexts),
-      users: newUsers(document.users),
+      clusters: readers.newClusters(document.clusters),
+      contexts: readers.newContexts(document.contexts),
+      users: readers.newUsers(document.users),
+      currentContext: document["current-context"],
     };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);

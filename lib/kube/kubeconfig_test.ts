@@ -26,7 +26,7 @@ current-context: ${current}
 `;
 }
 
-Deno.test("parseKubeconfig() finds every part of a credential", () => {
+Deno.test("parseKubeconfig() finds every part of a credential", async () => {
   const data = btoa("pem");
   const table: [
     parts: { cluster?: string; user?: string },
@@ -75,7 +75,7 @@ Deno.test("parseKubeconfig() finds every part of a credential", () => {
       key: undefined,
       token: { text: "t" },
     };
-    const sources = parseKubeconfig(kubeconfig(parts), PATH);
+    const sources = await parseKubeconfig(kubeconfig(parts), PATH);
     assert.deepEqual(sources, {
       server: "https://server:6443",
       ...none,
@@ -84,7 +84,7 @@ Deno.test("parseKubeconfig() finds every part of a credential", () => {
   }
 });
 
-Deno.test("parseKubeconfig() says what is wrong", () => {
+Deno.test("parseKubeconfig() says what is wrong", async () => {
   const table: [text: string, message: RegExp][] = [
     ["", /is empty: \/etc\/multus\/kubeconfig$/],
     ["a: [", /is not YAML/],
@@ -108,7 +108,7 @@ Deno.test("parseKubeconfig() says what is wrong", () => {
     [kubeconfig({ user: "client-key-data: '%'" }), /not base64$/],
   ];
   for (const [text, message] of table) {
-    assert.throws(() => parseKubeconfig(text, PATH), (error: unknown) => {
+    await assert.rejects(parseKubeconfig(text, PATH), (error: unknown) => {
       assert.ok(error instanceof CredentialsError, String(error));
       assert.match(error.message, message);
       return true;

@@ -23,6 +23,7 @@ import {
 import { loadCredentials } from "./credentials.ts";
 import { ApiStatusError, CredentialsError } from "./error.ts";
 import { asArray, asObject, asText } from "./json_value.ts";
+import { parseKubeconfig } from "./kubeconfig.ts";
 import { CERTIFICATE_SIGNING_REQUESTS } from "./resource.ts";
 import type { ClientPair } from "./signing_request.ts";
 import { backOffMs, pause, until } from "./waiting.ts";
@@ -364,8 +365,7 @@ async function readBootstrap(
       `Bootstrap kubeconfig is not there: ${bootstrapKubeconfig}`,
     );
   }
-  const { parseKubeconfig } = await import("./kubeconfig.ts");
-  return parseKubeconfig(text, bootstrapKubeconfig);
+  return await parseKubeconfig(text, bootstrapKubeconfig);
 }
 
 /** JSON, which is YAML too. */

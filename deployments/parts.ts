@@ -1,0 +1,98 @@
+/**
+ * Parts of a program that most processes never need: what stands behind a
+ * dynamic import. A script, as which a program is bundled, has no such import:
+ * each part is bundled by itself and stands in the script as compressed text,
+ * and `import("./part.ts")` becomes a call that makes a module of it, once. As
+ * long as nobody calls, a part costs its compressed length.
+ *
+ * A part shares no module with the program or with another part, because each
+ * would have one of its own, and its classes twice: `tests/structure_test.ts`
+ * holds them to that.
+ */
+import { brotliCompressSync } from "node:zlib";
+
+/** What the daemon's sources import dynamically, as they write it, and where that lies. */
+export const DAEMON_PARTS: ReadonlyMap<string, string> = new Map([
+  ["./grpc.ts", "lib/devices/grpc.ts"],
+  ["./kubeconfig_readers.ts", "lib/kube/kubeconfig_readers.ts"],
+  ["./metrics.ts", "lib/daemon/metrics.ts"],
+  ["./signing_request.ts", "lib/kube/signing_request.ts"],
+]);
+
+/**
+ * The loader, as JavaScript: a function of the texts, which gives a function of
+ * the name. A part is a CommonJS module, evaluated as a text for the reason that
+ * `asText` in `build.ts` gives; a module built into Deno is all that it requires.
+ */
+const LOADER = `(texts) => {
+  const modules = {};
+  const load = async (name) => {
+    const packed = new Blob([Uint8Array.fromBase64(texts[name])]).stream();
+    const text = await new Response(
+      packed.pipeThrough(new DecompressionStream("brotli")),
+    ).text();
+    const module = { exports: {} };
+    (0, eval)("(module, exports, require) => {" + text + "\\n}")(
+      module,
+      module.exports,
+      (id) => process.getBuiltinModule(id),
+    );
+    return module.exports;
+  };
+  return (name) => modules[name] ??= load(name);
+}`;
+
+/** What takes the place of `import` in the script: a name that no minifier gives. */
+const IMPORT = "importPart";
+
+/** What becomes of the dynamic imports of a script. */
+export interface Imports {
+  /** Scripts of the parts, by the names that they are imported by. */
+  readonly texts: ReadonlyMap<string, string>;
+  /** Names of what is never imported in this program. */
+  readonly leftOut: readonly string[];
+}
+
+/**
+ * Puts parts into the script that imports them.
+ *
+ * @throws {SyntaxError} when it imports something else, or one of them never.
+ */
+export function embedParts(
+  script: string,
+  { texts, leftOut }: Imports,
+): string {
+  const seen = new Set<string>();
+  const own = script.replaceAll(
+    /\bimport\("([^"]*)"\)/g,
+    (_, name: string) => {
+      seen.add(name);
+      return leftOut.includes(name) ? "undefined" : `${IMPORT}("${name}")`;
+    },
+  );
+  const known = new Set([...texts.keys(), ...leftOut]);
+  const [wrong] = known.symmetricDifference(seen);
+  if (wrong !== undefined) {
+    throw new SyntaxError(
+      `Part is ${seen.has(wrong) ? "missing" : "never imported"}: ${wrong}`,
+    );
+  }
+  // Imported statically, a part would be asked of the modules that are built into Deno.
+  const [fixed] = /\("\.{1,2}\/[^"]*\.ts"\)/.exec(
+    own.replaceAll(`${IMPORT}(`, ""),
+  ) ?? [];
+  if (fixed !== undefined) {
+    throw new SyntaxError(`Part is imported statically, too: ${fixed}`);
+  }
+  if (texts.size === 0) return own;
+  const packed = Object.fromEntries(
+    texts.entries().map(([name, text]) => [name, pack(text)]),
+  );
+  const loader = `(${LOADER})(${JSON.stringify(packed)})`;
+  return `((${IMPORT}) => {${own}\n})(${loader});\n`;
+}
+
+function pack(text: string): string {
+  const bytes: Uint8Array = brotliCompressSync(new TextEncoder().encode(text));
+  return bytes.toBase64();
+}
