@@ -57,6 +57,7 @@ import {
   type Operations,
   type Served,
 } from "./server.ts";
+import { startQuietCollection } from "./quiet_collection.ts";
 import { ShuttingDownError } from "./shutting_down.ts";
 import { serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
@@ -307,6 +308,7 @@ export async function startDaemon(
     () => readiness.checks(),
   );
   const tracer = createTracer();
+  const collection = stack.use(startQuietCollection());
   const server = await serveSocket(
     conf.socketDir,
     createHandler({
@@ -318,6 +320,10 @@ export async function startDaemon(
       onServed: (served) => {
         observed.metrics?.served(served);
         noteClient(observed, served);
+        // Runtimes ask for STATUS every few seconds, and it leaves little behind.
+        if (served.command !== "STATUS" && served.command !== undefined) {
+          collection.noteWork();
+        }
         logServed(log, served);
       },
     }),
