@@ -429,6 +429,21 @@ export interface UndoOptions {
   readonly refusal?: CniError | undefined;
 }
 
+/** By hand, because what `AbortSignal.timeout` makes stays for all of its time: for every DEL half a minute. */
+async function withinUndoTime<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort(new DOMException("Signal timed out.", "TimeoutError"));
+  }, UNDO_MS);
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Undoes a record from `first` on, with a deadline of its own; a record with nothing left in it goes. */
 export async function undo(
   parts: OperationParts,
@@ -436,12 +451,14 @@ export async function undo(
   options: UndoOptions,
 ): Promise<DetachFailure[]> {
   const { handle, container, first = 0, refusal } = options;
-  const failures = await detachAll(handle, toolsOf(parts, task), {
-    container,
-    from: first,
-    refusal,
-    signal: AbortSignal.timeout(UNDO_MS),
-  });
+  const failures = await withinUndoTime((signal) =>
+    detachAll(handle, toolsOf(parts, task), {
+      container,
+      from: first,
+      refusal,
+      signal,
+    })
+  );
   if (failures.length > 0) return failures;
   if (first === 0) await parts.records.remove(container.containerId);
   else {
