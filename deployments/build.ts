@@ -300,7 +300,10 @@ export async function writeLaunchers(
   await Deno.mkdir(target, { recursive: true });
   for (const executable of EXECUTABLES) {
     say(`${executable}: launcher`);
-    const source = asText(await Deno.readTextFile(bundles[executable]));
+    const script = await Deno.readTextFile(bundles[executable]);
+    // With parts, it is texts already.
+    const isText = SOURCES[executable].parts !== undefined;
+    const source = isText ? script : asText(script);
     const text = renderLauncher({ ...expectedOf(executable, profile), source });
     await place(join(target, executable), text, 0o755);
     await verify(executable, options);

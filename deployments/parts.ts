@@ -19,6 +19,9 @@ export const DAEMON_PARTS: ReadonlyMap<string, string> = new Map([
   ["./signing_request.ts", "lib/kube/signing_request.ts"],
 ]);
 
+/** What takes the place of `import` in the script: a name that no minifier gives. */
+const IMPORT = "importPart";
+
 /**
  * The loader, as JavaScript: a function of the texts, which gives a function of
  * the name. A part is a CommonJS module, evaluated as a text for the reason that
@@ -32,18 +35,20 @@ const LOADER = `(texts) => {
       packed.pipeThrough(new DecompressionStream("brotli")),
     ).text();
     const module = { exports: {} };
-    (0, eval)("(module, exports, require) => {" + text + "\\n}")(
+    (0, eval)("(module, exports, require, ${IMPORT}) => {" + text + "\\n}")(
       module,
       module.exports,
       (id) => process.getBuiltinModule(id),
+      ${IMPORT},
     );
     return module.exports;
   };
-  return (name) => modules[name] ??= load(name);
+  const ${IMPORT} = (name) => modules[name] ??= load(name);
+  return ${IMPORT};
 }`;
 
-/** What takes the place of `import` in the script: a name that no minifier gives. */
-const IMPORT = "importPart";
+/** The name of the script itself, which is held as its parts are: a text that is several times in memory is best short. */
+const PROGRAM = "program";
 
 /** What becomes of the dynamic imports of a script. */
 export interface Imports {
@@ -54,7 +59,7 @@ export interface Imports {
 }
 
 /**
- * Puts parts into the script that imports them.
+ * Puts parts into the script that imports them. With any, what comes of it begins to run a moment after it is loaded.
  *
  * @throws {SyntaxError} when it imports something else, or one of them never.
  */
@@ -85,11 +90,11 @@ export function embedParts(
     throw new SyntaxError(`Part is imported statically, too: ${fixed}`);
   }
   if (texts.size === 0) return own;
+  const all: [string, string][] = [...texts, [PROGRAM, own]];
   const packed = Object.fromEntries(
-    texts.entries().map(([name, text]) => [name, pack(text)]),
+    all.map(([name, text]) => [name, pack(text)]),
   );
-  const loader = `(${LOADER})(${JSON.stringify(packed)})`;
-  return `((${IMPORT}) => {${own}\n})(${loader});\n`;
+  return `(${LOADER})(${JSON.stringify(packed)})("${PROGRAM}");\n`;
 }
 
 function pack(text: string): string {

@@ -3,16 +3,17 @@ import { embedParts } from "./parts.ts";
 
 const PART = `module.exports={at:require("node:path").join("a","b"),of:[]}`;
 
-/** Runs a script whose value stands in a global variable in the end. */
+/** Runs a script that calls a global function in the end. */
 async function run(script: string): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  Object.assign(globalThis, { tell: resolve });
   await import(`data:text/javascript,${encodeURIComponent(script)}`);
-  const { outcome } = globalThis as { outcome?: Promise<unknown> };
-  return await outcome;
+  return await promise;
 }
 
 Deno.test("embedParts() makes a part a module when it is imported, once", async () => {
   const script =
-    `globalThis.outcome=(async()=>[await import("./a.ts"),await import("./a.ts")])();`;
+    `(async()=>tell([await import("./a.ts"),await import("./a.ts")]))();`;
   const imports = { texts: new Map([["./a.ts", PART]]), leftOut: [] };
   const made = embedParts(script, imports);
   doesNotMatch(made, /node:path/);
@@ -22,8 +23,7 @@ Deno.test("embedParts() makes a part a module when it is imported, once", async 
 });
 
 Deno.test("embedParts() imports nothing in the place of what is left out", async () => {
-  const script =
-    `globalThis.outcome=(async()=>String(await import("./b.ts")))();`;
+  const script = `(async()=>tell(String(await import("./b.ts"))))();`;
   const imports = { texts: new Map(), leftOut: ["./b.ts"] };
   equal(await run(embedParts(script, imports)), "undefined");
 });
