@@ -93,6 +93,8 @@ export interface ResultCache {
    * asked, and what was written here since. An ADD of a container that nobody knows goes by it.
    */
   mayHold(containerId: string): boolean;
+  /** Removes what a crash left half-written; for a start, before anything is written. */
+  tidy(): Promise<void>;
   /** All of them, or those of one network or container. */
   list(options?: CacheFilter): Promise<CachedAttachments>;
   /**
@@ -136,6 +138,7 @@ export function createResultCache(cacheDir: string): ResultCache {
       known ??= new Set(namesIn(dir));
       return known.values().some((name) => name.includes(`-${containerId}-`));
     },
+    tidy: () => Promise.try(tidy, dir),
     list: (options) => Promise.try(list, dir, options ?? {}),
     async clear(containerId): Promise<void> {
       await clear(dir, containerId);
@@ -227,12 +230,12 @@ function writeTemporary(
   }
 }
 
-/** After an error, which counts: often the file was never made. */
+/** Of what is half-written: often it was never made, and at worst the next start removes it. */
 function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // The first error is the one to tell.
+    // An error that led here is the one to tell.
   }
 }
 
@@ -277,14 +280,25 @@ function list(
   return { attachments, unreadable };
 }
 
+function tidy(dir: string): void {
+  for (const name of filesIn(dir).filter(isTemporary)) {
+    removeIfThere(`${dir}/${name}`);
+  }
+}
+
+function isTemporary(name: string): boolean {
+  return name.startsWith(TEMPORARY_PREFIX);
+}
+
 function namesIn(dir: string): string[] {
+  return filesIn(dir).filter((name) => !isTemporary(name)).sort();
+}
+
+function filesIn(dir: string): string[] {
   try {
     return [...Deno.readDirSync(dir)]
-      .filter((entry) =>
-        entry.isFile && !entry.name.startsWith(TEMPORARY_PREFIX)
-      )
-      .map((entry) => entry.name)
-      .sort();
+      .filter(({ isFile }) => isFile)
+      .map(({ name }) => name);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return [];
     throw new CniError(

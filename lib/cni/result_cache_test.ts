@@ -228,6 +228,20 @@ Deno.test("mayHold() knows what was there before, and what was written, removed 
   assert.deepEqual(held(), [false, false, false]);
 });
 
+Deno.test("tidy() removes what a crash left half-written, and nothing else", async () => {
+  await using dir = await makeDir();
+  const cache = createResultCache(dir.path);
+  await cache.tidy();
+  await cache.write(ATTACHMENT);
+  await Deno.writeTextFile(`${dir.path}/results/.tmp-half`, "{");
+  await cache.tidy();
+  assert.deepEqual(
+    (await Array.fromAsync(Deno.readDir(`${dir.path}/results`)))
+      .map(({ name }) => name),
+    ["net-a-c1-net1"],
+  );
+});
+
 Deno.test("write() shows readers a whole file at any time", async () => {
   await using dir = await makeDir();
   const cache = createResultCache(dir.path);

@@ -217,6 +217,7 @@ async function createParts(
   const bootId = await readBootId(conf.socketDir);
   const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
+  await tools.cacheIn(conf.cniDir).tidy();
   const spool = createSpool(spoolDirIn(conf.cniDir));
   await links.begin(conf);
   const limits = createLimits({

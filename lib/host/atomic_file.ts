@@ -49,14 +49,39 @@ export async function writeFileAtomic(
   if (sync) await syncDir(dir);
 }
 
+/** A sync of a directory that runs, and the one that those who came meanwhile wait for. */
+interface Turn {
+  readonly running: Promise<void>;
+  next?: Promise<void>;
+}
+
+const turns = new Map<string, Turn>();
+
 /**
- * Waits until the disk has what was created, renamed or removed in a directory.
+ * Waits until the disk has what was created, renamed or removed in a directory. Whoever comes while
+ * a sync runs shares the next one: that one may have begun before the change was made.
  *
  * Needs `--allow-read` for the directory.
  *
  * @throws {Error} Deno's own errors
  */
-export async function syncDir(dir: string): Promise<void> {
+export function syncDir(dir: string): Promise<void> {
+  const turn = turns.get(dir);
+  if (turn === undefined) return startSync(dir);
+  return turn.next ??= turn.running.catch(() => {}).then(() => startSync(dir));
+}
+
+function startSync(dir: string): Promise<void> {
+  const turn: Turn = { running: syncNow(dir) };
+  turns.set(dir, turn);
+  const end = (): void => {
+    if (turn.next === undefined) turns.delete(dir);
+  };
+  turn.running.then(end, end);
+  return turn.running;
+}
+
+async function syncNow(dir: string): Promise<void> {
   const handle = openDir(dir);
   try {
     await handle.sync();

@@ -105,6 +105,20 @@ Deno.test("writeFileAtomic() gives readers the old or the new file", async () =>
   await writing;
 });
 
+Deno.test("syncDir() serves all who come at once, also after one that failed", async () => {
+  await using dir = await makeDir();
+  const lost = `${dir.path}/lost`;
+  const refused = await Promise.allSettled([syncDir(lost), syncDir(lost)]);
+  assert.deepEqual(refused.map(({ status }) => status), [
+    "rejected",
+    "rejected",
+  ]);
+  await Deno.mkdir(lost);
+  for (let round = 0; round < 3; round++) {
+    await Promise.all(Array.from({ length: 50 }, () => syncDir(lost)));
+  }
+});
+
 Deno.test("syncDir() takes a directory and refuses what is not there", async () => {
   await using dir = await makeDir();
   await syncDir(dir.path);

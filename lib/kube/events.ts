@@ -161,6 +161,8 @@ interface Sent {
 
 interface RecorderState {
   readonly waiting: Map<string, Waiting>;
+  /** How much waits of each pod and node: counted along, because it is asked for with each event too many. */
+  readonly loudness: Map<string, number>;
   readonly sent: Map<string, Sent>;
   readonly burst: number;
   readonly perSecond: number;
@@ -175,6 +177,7 @@ function createState(options: EventRecorderOptions): RecorderState {
   const { perSecond = PER_SECOND, burst = BURST, now = Date.now } = options;
   return {
     waiting: new Map(),
+    loudness: new Map(),
     sent: new Map(),
     burst,
     perSecond,
@@ -211,25 +214,41 @@ function enqueue(
     return;
   }
   state.waiting.set(key, { event, count: 1 });
+  count(state, event, 1);
   if (state.waiting.size <= waitingMax) return;
-  const oldest = oldestOfLoudest(state.waiting);
-  if (oldest !== undefined) state.waiting.delete(oldest);
+  const oldest = oldestOfLoudest(state);
+  if (oldest !== undefined) takeOut(state, oldest);
   state.dropped += 1;
+}
+
+function takeOut(
+  state: RecorderState,
+  [key, { event }]: [string, Waiting],
+): void {
+  state.waiting.delete(key);
+  count(state, event, -1);
+}
+
+function count({ loudness }: RecorderState, event: Said, more: number): void {
+  const speaker = speakerOf(event);
+  const all = (loudness.get(speaker) ?? 0) + more;
+  if (all > 0) loudness.set(speaker, all);
+  else loudness.delete(speaker);
+}
+
+function speakerOf({ about }: Said): string {
+  return `${about.kind} ${about.namespace}/${about.name}`;
 }
 
 /** The first that waits of the pod of which most waits. */
 function oldestOfLoudest(
-  waiting: ReadonlyMap<string, Waiting>,
-): string | undefined {
-  const podOf = ({ event: { about } }: Waiting): string =>
-    `${about.kind} ${about.namespace}/${about.name}`;
-  const counts = new Map<string, number>();
-  for (const one of waiting.values()) {
-    counts.set(podOf(one), (counts.get(podOf(one)) ?? 0) + 1);
-  }
-  const most = Math.max(...counts.values());
-  return waiting.entries().find(([, one]) => counts.get(podOf(one)) === most)
-    ?.[0];
+  { waiting, loudness }: RecorderState,
+): [string, Waiting] | undefined {
+  const most = Math.max(...loudness.values());
+  const loudest = loudness.entries().find(([, all]) => all === most)?.[0];
+  return waiting.entries().find(([, { event }]) =>
+    speakerOf(event) === loudest
+  );
 }
 
 /** Sends what waits, until nothing does. Never throws. */
@@ -282,18 +301,20 @@ function takeBatch(
 ): Waiting | undefined {
   const [first] = state.waiting;
   if (first === undefined) return undefined;
-  const [firstKey, { event, count }] = first;
+  const { event, count } = first[1];
   const isScarce = state.waiting.size > state.tokens + 1;
-  state.waiting.delete(firstKey);
+  takeOut(state, first);
   if (!isCrowded && !isScarce) return { event, count };
   let message = event.message;
-  for (const [key, other] of state.waiting) {
-    const { about, reason, type } = other.event;
-    const joined = `${message}\n${other.event.message}`;
-    if (about.uid !== event.about.uid || reason !== event.reason) continue;
-    if (type !== event.type || bytesOf(joined) > MESSAGE_BYTES_MAX) continue;
+  for (const waiting of state.waiting) {
+    const [, { event: other }] = waiting;
+    const isAkin = other.about.uid === event.about.uid &&
+      other.reason === event.reason && other.type === event.type;
+    if (!isAkin) continue;
+    const joined = `${message}\n${other.message}`;
+    if (bytesOf(joined) > MESSAGE_BYTES_MAX) continue;
     message = joined;
-    state.waiting.delete(key);
+    takeOut(state, waiting);
   }
   return { event: { ...event, message }, count };
 }
