@@ -3,4 +3,7 @@
  *
  * @module
  */
-export { Client, credentials } from "@grpc/grpc-js";
+import { Client, credentials } from "@grpc/grpc-js";
+
+/** As the library has them. */
+export default { Client, credentials };

@@ -54,10 +54,10 @@ export interface KubeletConnection extends Disposable {
 export async function connectKubelet(
   socket: string,
 ): Promise<KubeletConnection> {
-  const { Client, credentials } = await import("./grpc.ts");
-  const client = new Client(
+  const { default: grpc } = await import("./grpc.ts");
+  const client = new grpc.Client(
     `unix:${socket}`,
-    credentials.createInsecure(),
+    grpc.credentials.createInsecure(),
     CHANNEL_OPTIONS,
   );
   return {

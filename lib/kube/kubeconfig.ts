@@ -12,7 +12,7 @@ import { dirname, resolve } from "node:path";
 import type { CredentialSources, TextSource } from "./credential_sources.ts";
 import { CredentialsError } from "./error.ts";
 
-type Readers = typeof import("./kubeconfig_readers.ts");
+type Readers = typeof import("./kubeconfig_readers.ts").default;
 type Cluster = ReturnType<Readers["newClusters"]>[number];
 type User = ReturnType<Readers["newUsers"]>[number];
 
@@ -25,7 +25,7 @@ export async function parseKubeconfig(
   text: string,
   path: string,
 ): Promise<CredentialSources> {
-  const readers = await import("./kubeconfig_readers.ts");
+  const { default: readers } = await import("./kubeconfig_readers.ts");
   const document = parseDocument(text, { readers, path });
   const entries = readEntries(document, { readers, path });
   const { cluster, user } = selectCurrent(entries, path);

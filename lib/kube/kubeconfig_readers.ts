@@ -3,9 +3,12 @@
  *
  * @module
  */
-export {
+import {
   newClusters,
   newContexts,
   newUsers,
 } from "@kubernetes/client-node/dist/config_types.js";
-export { parse } from "yaml";
+import { parse } from "yaml";
+
+/** As the packages have them. */
+export default { newClusters, newContexts, newUsers, parse };
