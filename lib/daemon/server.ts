@@ -335,7 +335,11 @@ async function answerCall(
       parts.operations[route === DELEGATE_ROUTE ? "delegate" : "cni"](call);
     const result = await (span === undefined ? work() : span.within(work));
     span?.end();
-    const answered = resultResponse(result, resultVersion(request, version));
+    const isShim = route === CNI_ROUTE && clientOf(request) === "multus-shim";
+    const answered = resultResponse(
+      result,
+      isShim ? ownVersion(version) : resultVersion(request, version),
+    );
     return { ...known, response: answered };
   } catch (error) {
     span?.end(error);
@@ -371,17 +375,23 @@ function isLate(error: unknown): boolean {
   return false;
 }
 
+/** The program that asks, without its version. */
+function clientOf(request: Request): string {
+  const agent = request.headers.get("user-agent") ?? "";
+  return agent.slice(0, agent.indexOf("/"));
+}
+
+/** The configuration's version for our own shim, which then prints what it gets. */
+function ownVersion(confVersion: string): string {
+  return isSupportedVersion(confVersion) ? confVersion : LATEST_VERSION;
+}
+
 /**
- * The configuration's for our own shim, which then prints what it gets. For others the newest, which they make
- * their configuration's. Shims written in Go can do that only with versions that they know, and fail the ADD
- * with others; what is new in 1.1.0 an older configuration loses anyway.
+ * The newest for all others, which make it their configuration's. Shims written in Go can do that only with
+ * versions that they know, and fail the ADD with others; what is new in 1.1.0 an older configuration loses anyway.
  */
 function resultVersion(request: Request, confVersion: string): string {
-  const agent = request.headers.get("user-agent") ?? "";
-  if (agent.startsWith("multus-shim/") && isSupportedVersion(confVersion)) {
-    return confVersion;
-  }
-  const isSure = !agent.startsWith("Go-http-client/") ||
+  const isSure = clientOf(request) !== "Go-http-client" ||
     confVersion === LATEST_VERSION;
   return isSure ? LATEST_VERSION : VERSION_OF_ALL_SHIMS;
 }

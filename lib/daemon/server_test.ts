@@ -92,6 +92,29 @@ Deno.test("createHandler() answers each route", async () => {
   );
 });
 
+Deno.test("createHandler() gives each client a result in a version that it understands", async (t) => {
+  const { handle } = createTestHandler({
+    cni: () => Promise.resolve({ interfaces: [], ips: [], routes: [] }),
+  });
+  const table: [agent: string, asked: string, given: string][] = [
+    ["multus-shim/0.1.0", "0.3.1", "0.3.1"],
+    ["multus-shim/0.1.0", "1.1.0", "1.1.0"],
+    ["multus-shim/0.1.0", "9.9.9", "1.1.0"],
+    ["Go-http-client/1.1", "0.3.1", "1.0.0"],
+    ["Go-http-client/1.1", "1.1.0", "1.1.0"],
+    ["curl/8.0", "0.4.0", "1.1.0"],
+    ["", "0.4.0", "1.1.0"],
+  ];
+  for (const [agent, asked, given] of table) {
+    await t.step(`${agent || "nobody"} with ${asked}`, async () => {
+      const request = del({ cniVersion: asked, name: "n", type: "multus" });
+      request.headers.set("user-agent", agent);
+      const { Result } = await (await handle(request)).json();
+      equal(Result.cniVersion, given);
+    });
+  }
+});
+
 Deno.test("createHandler() says what is not ready", async () => {
   const { handle } = createTestHandler({
     checks: [

@@ -1,23 +1,24 @@
 /**
  * The unix socket that requests come through, with a bound on all that a client
  * may take: the time for its request, the length of its head, the number of
- * connections. What a request means is the handler's (`server.ts`).
+ * connections. What a request means is the handler's (`server.ts`), how it is
+ * written `http_request.ts`'s. One request a connection, as shims ask.
  *
- * Served by `node:http`, because `Deno.serve` bounds none of these: a client
- * that sends half a head keeps its connection for ever, and its end waits for
- * such a client.
+ * On `Deno.listen`, because `Deno.serve` bounds none of these (a client that
+ * sends half a head keeps its connection for ever, and its end waits for such
+ * a client), and `node:http` costs 4 MB of every node and hands the listening
+ * socket on to plugins.
  *
  * Needs read, write and `net=unix:` of the socket, read and write of its directory.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type Server as HttpServer,
-  type ServerResponse,
-} from "node:http";
 import { ask, DaemonAbsentError } from "../wire/ask.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
+import {
+  parseRequestBody,
+  parseRequestHead,
+  type RequestHead,
+} from "./http_request.ts";
 import { WAITING_MAX } from "./limits.ts";
 
 /** Another daemon serves the socket. */
@@ -38,9 +39,9 @@ export interface Server extends AsyncDisposable {
 export interface SocketLimits {
   /** Connections at once; one more is closed at once. */
   readonly connectionsMax: number;
-  /** From the first byte to the end of the head. */
+  /** From connecting to the end of the head. */
   readonly headMs: number;
-  /** From the first byte to the end of the body. */
+  /** From connecting to the end of the body, and again for taking the answer. */
   readonly requestMs: number;
 }
 
@@ -55,11 +56,14 @@ export const SOCKET_LIMITS: SocketLimits = {
   requestMs: 30_000,
 };
 
-/** The heads of shims have 200 bytes, those of Go's client 150. */
-const HEAD_BYTES_MAX = 8 * 1024;
+/** What a shim sends fits in most cases. */
+const BUFFER_BYTES = 8 * 1024;
 
 /** How often connections are looked at: as exact as the limits need to be. */
 const LOOK_MS = 1_000;
+
+/** After an accept that failed, as it does while no descriptor is left. */
+const ACCEPT_AGAIN_MS = 100;
 
 /** An answer is written into a local socket at once, unless its client has stopped reading. */
 const LAST_ANSWER_MS = 2_000;
@@ -69,8 +73,7 @@ const LIFE_SIGN_MS = 3_000;
 
 /**
  * Removes a socket file that nobody serves. That somebody takes connections does not say that somebody
- * serves: a plugin inherits the listening socket (`node:http` opens it so), and keeps it open when the
- * daemon that started it was killed.
+ * serves: a process that inherited the listening socket keeps it open when the daemon was killed.
  */
 async function clearStaleSocket(path: string): Promise<void> {
   const signal = AbortSignal.timeout(LIFE_SIGN_MS);
@@ -98,6 +101,9 @@ async function removeFile(path: string): Promise<void> {
   });
 }
 
+/** Answers a request; its signal is aborted when the client goes away. */
+export type Handler = (request: Request) => Promise<Response>;
+
 /**
  * Serves `handler` on `<socketDir>/multus.sock`: the directory 0700, the socket 0600.
  *
@@ -105,7 +111,7 @@ async function removeFile(path: string): Promise<void> {
  */
 export async function serveSocket(
   socketDir: string,
-  handler: (request: Request) => Promise<Response>,
+  handler: Handler,
   limits: SocketLimits = SOCKET_LIMITS,
 ): Promise<Server> {
   const path = socketPathIn(socketDir);
@@ -113,114 +119,248 @@ export async function serveSocket(
   // The directory may be there already, made by the kubelet for the mount and open to all.
   await Deno.chmod(socketDir, 0o700);
   await clearStaleSocket(path);
-  const server = createServer({
-    headersTimeout: limits.headMs,
-    requestTimeout: limits.requestMs,
-    connectionsCheckingInterval: LOOK_MS,
-    maxHeaderSize: HEAD_BYTES_MAX,
-  });
-  server.maxConnections = limits.connectionsMax;
-  server.on(
-    "request",
-    (incoming: IncomingMessage, outgoing: ServerResponse) => {
-      answer(incoming, outgoing, handler).catch(() => outgoing.destroy());
-    },
-  );
-  await listen(server, path);
+  const server = new SocketServer(path, handler, limits);
   await Deno.chmod(path, 0o600);
-  let ended: Promise<void> | undefined;
-  const shutdown = (): Promise<void> => ended ??= end(server, path);
-  return { path, shutdown, [Symbol.asyncDispose]: shutdown };
+  return server;
 }
 
-function listen(server: HttpServer, path: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.listen(path, () => {
-    server.off("error", reject);
-    resolve();
-  });
-  return promise;
+/** One client. */
+interface Connection {
+  readonly conn: Deno.UnixConn;
+  readonly openedAt: number;
+  /** When its patience ends, in milliseconds of `performance.now()`. */
+  deadline: number;
+  /** Its request is there: it is owed an answer. */
+  isAsked: boolean;
 }
 
-async function end(server: HttpServer, path: string): Promise<void> {
-  const { promise: closed, resolve } = Promise.withResolvers<void>();
-  server.close(() => resolve());
-  server.closeIdleConnections();
-  const late = setTimeout(() => server.closeAllConnections(), LAST_ANSWER_MS);
-  await closed;
-  clearTimeout(late);
-  await removeFile(path);
+/** A request as it came. */
+interface Received {
+  readonly head: RequestHead;
+  readonly body: Uint8Array<ArrayBuffer>;
 }
 
-async function answer(
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  handler: (request: Request) => Promise<Response>,
-): Promise<void> {
-  const gone = new AbortController();
-  outgoing.once("close", () => {
-    if (!outgoing.writableFinished) {
-      gone.abort(new DOMException("The client has gone", "AbortError"));
-    }
-  });
-  const body = await readBody(incoming);
-  if (body === undefined) return;
-  const request = toRequest(incoming, { body, signal: gone.signal });
-  const response = request === undefined
-    ? new Response("Not a path\n", { status: 400 })
-    : await handler(request);
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  outgoing.writeHead(response.status, {
-    ...Object.fromEntries(response.headers),
-    "content-length": bytes.length,
-    // What is left of a body that is too long would be taken for the next request.
-    ...(body.length > REQUEST_BYTES_MAX ? { connection: "close" } : {}),
-  });
-  outgoing.end(bytes);
-}
+class SocketServer implements Server {
+  readonly path: string;
+  readonly #handler: Handler;
+  readonly #limits: SocketLimits;
+  readonly #listener: Deno.UnixListener;
+  readonly #connections = new Set<Connection>();
+  readonly #accepting: Promise<void>;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #ended: Promise<void> | undefined;
+  #emptied: (() => void) | undefined;
 
-/** The body, or as much of it as shows that it is too long; `undefined` when its client went away in the middle. */
-function readBody(incoming: IncomingMessage): Promise<Uint8Array | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Uint8Array | undefined>();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  incoming.on("data", (chunk: Uint8Array) => {
-    if (length > REQUEST_BYTES_MAX) return; // Not kept.
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > REQUEST_BYTES_MAX) resolve(join(chunks, length));
-  });
-  incoming.on("end", () => resolve(join(chunks, length)));
-  incoming.on("error", () => resolve(undefined));
-  incoming.on("close", () => resolve(undefined));
-  return promise;
-}
-
-function join(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
+  constructor(path: string, handler: Handler, limits: SocketLimits) {
+    this.path = path;
+    this.#handler = handler;
+    this.#limits = limits;
+    this.#listener = Deno.listen({ transport: "unix", path });
+    this.#accepting = this.#accept();
   }
-  return whole;
+
+  shutdown(): Promise<void> {
+    return this.#ended ??= this.#end();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  async #accept(): Promise<void> {
+    for (;;) {
+      try {
+        this.#open(await this.#listener.accept());
+      } catch {
+        if (this.#ended !== undefined) return;
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
+      }
+    }
+  }
+
+  #open(conn: Deno.UnixConn): void {
+    const openedAt = performance.now();
+    if (this.#connections.size >= this.#limits.connectionsMax) {
+      return conn.close();
+    }
+    const deadline = openedAt + this.#limits.headMs;
+    const connection = { conn, openedAt, deadline, isAsked: false };
+    this.#connections.add(connection);
+    this.#timer ??= setTimeout(() => this.#look(), LOOK_MS);
+    this.#serve(connection)
+      .catch(() => {}) // It has gone, or was too slow: nobody is there to be told.
+      .finally(() => this.#close(connection));
+  }
+
+  #close(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return;
+    connection.conn.close();
+    if (this.#connections.size === 0) this.#emptied?.();
+  }
+
+  /** Closes on those whose time is up. */
+  #look(): void {
+    const now = performance.now();
+    for (const connection of this.#connections) {
+      if (connection.deadline < now) this.#close(connection);
+    }
+    this.#timer = this.#connections.size === 0
+      ? undefined
+      : setTimeout(() => this.#look(), LOOK_MS);
+  }
+
+  async #serve(connection: Connection): Promise<void> {
+    const { conn } = connection;
+    const received = await this.#receive(connection);
+    if (received === undefined) return;
+    connection.isAsked = true;
+    connection.deadline = Infinity;
+    const gone = new AbortController();
+    let isAnswered = false;
+    const leave = (): void => {
+      if (!isAnswered) {
+        gone.abort(new DOMException("The client has gone", "AbortError"));
+      }
+    };
+    drain(conn).then(leave, leave);
+    const response = await this.#answer(received, gone.signal);
+    const bytes = await formatResponse(response, received.head.method);
+    isAnswered = true;
+    connection.deadline = performance.now() + this.#limits.requestMs;
+    await writeAll(conn, bytes);
+  }
+
+  /** The whole request; undefined when it was refused, or the client has gone in the middle. */
+  async #receive(connection: Connection): Promise<Received | undefined> {
+    try {
+      return await this.#read(connection);
+    } catch (error) {
+      const isLong = error instanceof RangeError;
+      if (!isLong && !(error instanceof SyntaxError)) throw error;
+      const refusal = new Response(null, { status: isLong ? 431 : 400 });
+      await writeAll(connection.conn, await formatResponse(refusal));
+      return undefined;
+    }
+  }
+
+  async #read(connection: Connection): Promise<Received | undefined> {
+    const { conn, openedAt } = connection;
+    let buffer = new Uint8Array(BUFFER_BYTES);
+    let head: RequestHead | undefined;
+    for (let length = 0;;) {
+      if (length === buffer.length) buffer = enlarge(buffer);
+      const count = await conn.read(buffer.subarray(length));
+      if (count === null) return undefined;
+      length += count;
+      const bytes = buffer.subarray(0, length);
+      if (head === undefined) {
+        head = parseRequestHead(bytes);
+        if (head === undefined) continue;
+        connection.deadline = openedAt + this.#limits.requestMs;
+        if (head.expectsContinue) await writeAll(conn, CONTINUE);
+      }
+      const rest = bytes.subarray(head.bodyAt);
+      // As much of a body that is too long as shows that it is; that is for the handler to say.
+      if (rest.length > REQUEST_BYTES_MAX) return { head, body: rest };
+      const body = parseRequestBody(rest, head, Infinity);
+      if (body !== undefined) return { head, body: body.slice() };
+    }
+  }
+
+  async #answer(
+    { head, body }: Received,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const request = toRequest(head, { body, signal });
+    return request === undefined
+      ? new Response("Not a path\n", { status: 400 })
+      : await this.#handler(request);
+  }
+
+  async #end(): Promise<void> {
+    this.#listener.close();
+    for (const connection of this.#connections) {
+      if (!connection.isAsked) this.#close(connection);
+    }
+    const late = setTimeout(() => {
+      for (const connection of this.#connections) this.#close(connection);
+    }, LAST_ANSWER_MS);
+    if (this.#connections.size > 0) {
+      await new Promise<void>((resolve) => this.#emptied = resolve);
+    }
+    clearTimeout(late);
+    clearTimeout(this.#timer);
+    await this.#accepting;
+    await removeFile(this.path);
+  }
+}
+
+const CONTINUE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
+
+/** Reads until the client has gone; what it sends besides its request is nothing to us. */
+async function drain(conn: Deno.UnixConn): Promise<void> {
+  const buffer = new Uint8Array(64);
+  while (await conn.read(buffer) !== null);
+}
+
+function enlarge(buffer: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(4 * buffer.length);
+  larger.set(buffer);
+  return larger;
+}
+
+async function writeAll(conn: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += await conn.write(bytes.subarray(at));
+  }
+}
+
+/** What clients show of a status. */
+const REASONS: Readonly<Record<number, string>> = {
+  200: "OK",
+  400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+async function formatResponse(
+  response: Response,
+  method = "GET",
+): Promise<Uint8Array> {
+  const { status, headers } = response;
+  const body = new Uint8Array(await response.arrayBuffer());
+  const lines = [
+    `HTTP/1.1 ${status} ${REASONS[status] ?? "Unknown"}`,
+    ...[...headers].map(([name, value]) => `${name}: ${value}`),
+    `date: ${new Date().toUTCString()}`,
+    "connection: close",
+    `content-length: ${body.length}`,
+    "\r\n",
+  ];
+  const head = new TextEncoder().encode(lines.join("\r\n"));
+  if (method === "HEAD") return head;
+  const bytes = new Uint8Array(head.length + body.length);
+  bytes.set(head);
+  bytes.set(body, head.length);
+  return bytes;
 }
 
 /** The request as a value; `undefined` when its path is none. */
 function toRequest(
-  incoming: IncomingMessage,
-  { body, signal }: { body: Uint8Array; signal: AbortSignal },
+  { method, target, userAgent }: RequestHead,
+  { body, signal }: { body: Uint8Array<ArrayBuffer>; signal: AbortSignal },
 ): Request | undefined {
-  const { method = "GET", url = "/", headers } = incoming;
   const hasBody = method !== "GET" && method !== "HEAD";
   try {
-    return new Request(new URL(url, "http://multus"), {
+    return new Request(new URL(target, "http://multus"), {
       method,
       signal,
       // Who asks is the only header that an answer depends on.
-      headers: { "user-agent": headers["user-agent"] ?? "" },
-      ...(hasBody ? { body: body as BodyInit } : {}),
+      headers: { "user-agent": userAgent },
+      ...(hasBody ? { body } : {}),
     });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;

@@ -160,6 +160,69 @@ Deno.test("serveSocket() refuses a head that is too long", async () => {
   equal(await ping(served), "POST /cni 5");
 });
 
+Deno.test("serveSocket() answers other clients than shims, and closes after each answer", async (t) => {
+  const table: [what: string, request: string, expected: RegExp][] = [
+    [
+      "one that would go on",
+      "POST /cni HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n",
+      /^HTTP\/1\.1 200 OK\r\n.*\r\nconnection: close\r\n.*\r\n\r\nPOST \/cni 2$/s,
+    ],
+    [
+      "one that sends chunks",
+      "POST /cni HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+      /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\nPOST \/cni 2$/s,
+    ],
+    [
+      "one that asks before it sends the body",
+      "POST /cni HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+      /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n.*\r\n\r\nPOST \/cni 2$/s,
+    ],
+    [
+      "one that wants the head alone",
+      "HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+      /^HTTP\/1\.1 200 OK\r\n.*\r\ncontent-length: 15\r\n\r\n$/s,
+    ],
+    [
+      "one that speaks something else",
+      "\x16\x03\x01 hello\r\n\r\n",
+      /^HTTP\/1\.1 400 Bad Request\r\n.*\r\ncontent-length: 0\r\n\r\n$/s,
+    ],
+    [
+      "one that asks for no path",
+      "GET http://[ HTTP/1.1\r\n\r\n",
+      /^HTTP\/1\.1 400 Bad Request\r\n.*\r\n\r\nNot a path\n$/s,
+    ],
+  ];
+  await using served = await serve(echo);
+  for (const [what, request, expected] of table) {
+    await t.step(what, async () => {
+      match(await readAll(await served.connect(request)), expected);
+    });
+  }
+});
+
+Deno.test("serveSocket() reads a request however it is cut", async () => {
+  await using served = await serve(echo);
+  const request =
+    `POST /cni HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n${
+      "x".repeat(20_000)
+    }`;
+  for (const at of [1, 30, 55, 60, 8_192, 20_000]) {
+    const conn = await served.connect(request.slice(0, at));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await conn.write(new TextEncoder().encode(request.slice(at)));
+    match(await readAll(conn), /POST \/cni 20000$/, `cut at ${at}`);
+  }
+});
+
+Deno.test("serveSocket() keeps its listening socket from programs that it starts", async () => {
+  await using _served = await serve(echo);
+  const { stdout } = await new Deno.Command("sh", {
+    args: ["-c", "ls -l /proc/$$/fd"],
+  }).output();
+  ok(!new TextDecoder().decode(stdout).includes("socket:"));
+});
+
 Deno.test("serveSocket() hands on no more of a body than shows that it is too long", async () => {
   let seen = 0;
   await using served = await serve(async (request) => {

@@ -1,7 +1,8 @@
 /**
  * Reading one HTTP/1.1 answer from bytes: status line, headers, and a body that is counted, chunked, or ends
  * with the connection (RFC 9112, sections 4 to 7). Pure, and just enough for an exchange that is asked for with
- * `Connection: close`: no interim answers, no trailers kept, no content codings.
+ * `Connection: close`: no interim answers, no trailers kept, no content codings. What requests are framed by is
+ * the same, so the daemon reads them with parts of it (`lib/daemon/http_request.ts`).
  *
  * @module
  */
@@ -35,19 +36,33 @@ export function parseAnswer(
   if (bodyStart === undefined) return undefined;
   const head = readHead(bytes.subarray(0, bodyStart));
   const body = readBody(bytes.subarray(bodyStart), {
-    head,
+    ...head,
     ended: options.ended,
+    bytesMax: ANSWER_BYTES_MAX,
   });
   return body && { status: head.status, body: new TextDecoder().decode(body) };
 }
 
-interface Head {
-  readonly status: number;
-  readonly length: number | undefined;
+/** Where a body ends. */
+export interface Framing {
+  /** Bytes that are announced. */
+  readonly length?: number | undefined;
+  /** It comes in chunks. */
   readonly chunked: boolean;
 }
 
+interface Head extends Framing {
+  readonly status: number;
+}
+
 function findBody(bytes: Uint8Array): number | undefined {
+  const end = findHeadEnd(bytes);
+  if (end === undefined) assertHeadBegun(bytes);
+  return end;
+}
+
+/** Where the head has ended and the body begins; undefined while there is no empty line. */
+export function findHeadEnd(bytes: Uint8Array): number | undefined {
   const end = Math.min(bytes.length, HEAD_BYTES_MAX);
   for (
     let at = bytes.indexOf(LF);
@@ -58,7 +73,6 @@ function findBody(bytes: Uint8Array): number | undefined {
       return at + 1;
     }
   }
-  assertHeadBegun(bytes);
   return undefined;
 }
 
@@ -81,19 +95,41 @@ function readHead(bytes: Uint8Array): Head {
     -4,
   ).split("\r\n");
   const status = readStatus(statusLine);
-  let length: number | undefined;
-  let chunked = false;
-  for (const line of lines) {
-    const colon = line.indexOf(":");
-    const name = line.slice(0, colon).toLowerCase();
-    if (colon < 1 || name !== name.trim()) {
-      throw new SyntaxError("Header of the answer cannot be read");
-    }
-    const value = line.slice(colon + 1).trim();
-    if (name === "content-length") length = readLength(value, length);
-    if (name === "transfer-encoding") chunked = readCoding(value);
+  let framing: Framing = { chunked: false };
+  for (const line of lines) framing = readFraming(readField(line), framing);
+  return { status, ...framing, ...(status === 204 ? { length: 0 } : {}) };
+}
+
+/** One line of a head: the name in lower case, and the value. */
+export type Field = readonly [name: string, value: string];
+
+/**
+ * Reads a line of a head.
+ *
+ * @throws {SyntaxError} If it is none
+ */
+export function readField(line: string): Field {
+  const colon = line.indexOf(":");
+  const name = line.slice(0, colon).toLowerCase();
+  if (colon < 1 || name !== name.trim()) {
+    throw new SyntaxError("Header of the answer cannot be read");
   }
-  return { status, length: status === 204 ? 0 : length, chunked };
+  return [name, line.slice(colon + 1).trim()];
+}
+
+/**
+ * What one more line says of where the body ends.
+ *
+ * @throws {SyntaxError} If it cannot be understood, or contradicts what was said before
+ */
+export function readFraming([name, value]: Field, before: Framing): Framing {
+  if (name === "content-length") {
+    return { ...before, length: readLength(value, before.length) };
+  }
+  if (name === "transfer-encoding") {
+    return { ...before, chunked: readCoding(value) };
+  }
+  return before;
 }
 
 // Without regular expressions, here and below: a shim that needs none does not start the engine for them.
@@ -117,7 +153,6 @@ function readLength(value: string, before: number | undefined): number {
       `Length of the answer cannot be read: ${value.slice(0, 32)}`,
     );
   }
-  assertBodySize(length);
   return length;
 }
 
@@ -130,22 +165,29 @@ function readCoding(value: string): boolean {
   return true;
 }
 
-function readBody(
+/**
+ * The body from its first byte on; undefined while it is not complete.
+ *
+ * @throws {SyntaxError} If its chunks are torn
+ * @throws {RangeError} If it is larger than `bytesMax`
+ */
+export function readBody(
   bytes: Uint8Array,
-  options: { head: Head; ended: boolean },
+  options: Framing & { readonly ended: boolean; readonly bytesMax: number },
 ): Uint8Array | undefined {
-  const { head, ended } = options;
-  if (head.chunked) return readChunks(bytes);
-  if (head.length !== undefined) {
-    return bytes.length < head.length
-      ? undefined
-      : bytes.subarray(0, head.length);
+  const { chunked, length, ended, bytesMax } = options;
+  if (chunked) return readChunks(bytes, bytesMax);
+  assertBodySize(length ?? bytes.length, bytesMax);
+  if (length !== undefined) {
+    return bytes.length < length ? undefined : bytes.subarray(0, length);
   }
-  assertBodySize(bytes.length);
   return ended ? bytes : undefined;
 }
 
-function readChunks(bytes: Uint8Array): Uint8Array | undefined {
+function readChunks(
+  bytes: Uint8Array,
+  bytesMax: number,
+): Uint8Array | undefined {
   const chunks: Uint8Array[] = [];
   let total = 0;
   for (let at = 0;;) {
@@ -153,7 +195,7 @@ function readChunks(bytes: Uint8Array): Uint8Array | undefined {
     if (lineEnd < 0) return assertChunkLine(bytes.subarray(at));
     const size = readChunkSize(bytes.subarray(at, lineEnd + 1));
     total += size;
-    assertBodySize(total);
+    assertBodySize(total, bytesMax);
     const start = lineEnd + 1;
     if (size === 0) {
       return endsAfterTrailers(bytes, start)
@@ -214,10 +256,10 @@ function concat(chunks: readonly Uint8Array[], total: number): Uint8Array {
   return whole;
 }
 
-function assertBodySize(size: number): void {
-  if (size > ANSWER_BYTES_MAX) {
+function assertBodySize(size: number, bytesMax: number): void {
+  if (size > bytesMax) {
     throw new RangeError(
-      `Answer of the daemon is larger than ${ANSWER_BYTES_MAX} bytes`,
+      `Answer of the daemon is larger than ${bytesMax} bytes`,
     );
   }
 }
