@@ -32,6 +32,8 @@ import { type Answer, decodeResult } from "./lib/wire/answer.ts";
 import {
   ConnectionCutError,
   DaemonAbsentError,
+  type LateSignal,
+  lateSignal,
   type Question,
 } from "./lib/wire/ask.ts";
 import { PROGRAM_VERSION } from "./lib/wire/program_version.ts";
@@ -302,7 +304,7 @@ async function askDaemon(
   const { totalMs, waitMs } = PATIENCE[command];
   const limits = {
     waitMs: Math.min(waitMs, call.conf.addWaitMs),
-    signal: once(() =>
+    signal: lateSignal(() =>
       // setTimeout would load half of Deno's Node layer: 7 ms, half of what the whole process takes.
       AbortSignal.timeout(totalMs)
     ),
@@ -319,12 +321,7 @@ async function askDaemon(
 
 interface Limits {
   readonly waitMs: number;
-  readonly signal: () => AbortSignal;
-}
-
-function once<T>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => made ??= make();
+  readonly signal: LateSignal;
 }
 
 function questionOf(call: Call): Question {

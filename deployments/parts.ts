@@ -43,7 +43,11 @@ const LOADER = `(texts) => {
     );
     return module.exports;
   };
-  const ${IMPORT} = (name) => modules[name] ??= load(name);
+  const ${IMPORT} = (name) =>
+    modules[name] ??= load(name).catch((error) => {
+      delete modules[name];
+      throw error;
+    });
   return ${IMPORT};
 }`;
 
@@ -88,6 +92,11 @@ export function embedParts(
   ) ?? [];
   if (fixed !== undefined) {
     throw new SyntaxError(`Part is imported statically, too: ${fixed}`);
+  }
+  for (const [name, text] of texts) {
+    if (/\bimport\(/.test(text)) {
+      throw new SyntaxError(`Part imports something dynamically: ${name}`);
+    }
   }
   if (texts.size === 0) return own;
   const all: [string, string][] = [...texts, [PROGRAM, own]];

@@ -99,13 +99,14 @@ export function parseConf(
 ): NetConfList {
   if (text.length > READ_LENGTH_MAX) return readConf(text, options);
   const { defaultName = "", allowEmptyPlugins = false } = options;
-  const key = `${defaultName}/${allowEmptyPlugins}/${text}`;
-  const known = read.get(key);
-  if (known !== undefined) return known;
-  const list = readConf(text, options);
-  const [oldest] = read.size < READ_MAX ? [] : read.keys();
-  if (oldest !== undefined) read.delete(oldest);
+  const prefix = `${defaultName}/${allowEmptyPlugins}/`;
+  const key = prefix + text;
+  // Of the key, not of the text, which may be a slice that keeps a whole request in memory.
+  const list = read.get(key) ?? readConf(key.slice(prefix.length), options);
+  read.delete(key);
   read.set(key, list);
+  const [oldest] = read.size <= READ_MAX ? [] : read.keys();
+  if (oldest !== undefined) read.delete(oldest);
   return list;
 }
 

@@ -18,7 +18,7 @@ import {
   type CniArgs,
 } from "./args.ts";
 import { CniError, ErrorCode, quote } from "./error.ts";
-import { getMember, type JsonText, readMembers } from "./json_text.ts";
+import { type JsonText, readMembers } from "./json_text.ts";
 
 /** What one attachment is called. */
 export interface AttachmentKey {
@@ -93,7 +93,7 @@ export interface ResultCache {
    * asked, and what was written here since. An ADD of a container that nobody knows goes by it.
    */
   mayHold(containerId: string): boolean;
-  /** Removes what a crash left half-written; for a start, before anything is written. */
+  /** Removes what a crash left half-written; for the start of the one process that writes here. */
   tidy(): Promise<void>;
   /** All of them, or those of one network or container. */
   list(options?: CacheFilter): Promise<CachedAttachments>;
@@ -396,7 +396,13 @@ function readAttachment(
   text: string,
   key: AttachmentKey | undefined,
 ): CachedAttachment {
-  const kind = getMember(text, "kind");
+  const members = new Map(
+    readMembers(text).map(({ key, start, end }) => [
+      key,
+      text.slice(start, end),
+    ]),
+  );
+  const kind = members.get("kind");
   if (kind === undefined && key !== undefined) {
     return {
       ...key,
@@ -410,25 +416,28 @@ function readAttachment(
   if (kind === undefined || JSON.parse(kind) !== KIND) {
     throw new TypeError(`Unknown kind: ${kind ?? "none"}`);
   }
-  const result = getMember(text, "result");
+  const result = members.get("result");
   return {
-    networkName: readString(text, "networkName"),
-    containerId: readString(text, "containerId"),
-    ifname: readString(text, "ifName"),
-    netns: readString(text, "netns"),
-    cniArgs: readCniArgs(getMember(text, "cniArgs") ?? "[]"),
+    networkName: readString(members, "networkName"),
+    containerId: readString(members, "containerId"),
+    ifname: readString(members, "ifName"),
+    netns: readString(members, "netns"),
+    cniArgs: readCniArgs(members.get("cniArgs") ?? "[]"),
     capabilityArgs: readCapabilityArgs(
-      getMember(text, "capabilityArgs") ?? "{}",
+      members.get("capabilityArgs") ?? "{}",
     ),
     config: new TextDecoder().decode(
-      Uint8Array.fromBase64(readString(text, "config")),
+      Uint8Array.fromBase64(readString(members, "config")),
     ),
     ...(result === undefined || result === "null" ? {} : { result }),
   };
 }
 
-function readString(text: JsonText, key: string): string {
-  const value: unknown = JSON.parse(getMember(text, key) ?? '""') ?? "";
+function readString(
+  members: ReadonlyMap<string, JsonText>,
+  key: string,
+): string {
+  const value: unknown = JSON.parse(members.get(key) ?? '""') ?? "";
   if (typeof value === "string") return value;
   throw new TypeError(`Not a string: ${key}`);
 }

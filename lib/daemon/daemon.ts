@@ -217,7 +217,6 @@ async function createParts(
   const bootId = await readBootId(conf.socketDir);
   const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
-  await tools.cacheIn(conf.cniDir).tidy();
   const spool = createSpool(spoolDirIn(conf.cniDir));
   await links.begin(conf);
   const limits = createLimits({
@@ -330,6 +329,8 @@ export async function startDaemon(
     }),
   );
   stack.defer(() => server.shutdown());
+  // Another daemon that runs would have refused us by now.
+  await createResultCache(conf.cniDir).tidy();
   const spoolWorker = stack.use(startSpoolWorker(parts));
   observed.pendingTeardowns = () => spoolWorker.pending();
   stack.use(await observeByMetrics(observed, log));

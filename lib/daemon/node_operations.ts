@@ -367,7 +367,7 @@ const GC_MS = 20_000;
 /**
  * Tells the plugins of each network what is attached now, `before` naming
  * networks that nothing may be attached to any more. Each gets half of what is
- * left of the time, so that one that hangs leaves as much to those after it.
+ * left of the time, so that one that hangs leaves as much to those after it; the last has all of it.
  */
 async function tellPlugins(
   parts: OperationParts,
@@ -386,8 +386,10 @@ async function tellPlugins(
     Date.now() + GC_MS,
     arrivedAt + task.conf.requestTimeoutMs,
   );
-  for (const { list, valid } of networks) {
-    const signal = within(task.signal, Math.max(0, end - Date.now()) / 2);
+  for (const [index, { list, valid }] of networks.entries()) {
+    const leftMs = Math.max(0, end - Date.now());
+    const isLast = index === networks.length - 1;
+    const signal = within(task.signal, isLast ? leftMs : leftMs / 2);
     try {
       await gcNetworkList(runtime, list, { validAttachments: valid, signal });
     } catch (error) {

@@ -10,18 +10,28 @@
 import { isAbsolute, relative, resolve } from "node:path";
 import type { Exec } from "../cni/exec.ts";
 
+/** A runtime has one CNI_PATH, which is told with each request. */
+const KNOWN_MAX = 16;
+
 /** An Exec that tells plugins of no directory that a plugin could have been slipped into. `stateDir` is `cniDir`. */
 export function withOwnPath(exec: Exec, stateDir: string): Exec {
+  // This process gives no grant back: what was its own stays so.
+  const known = new Map<string, string>();
+  const ownPart = (path: string): string => {
+    const present = known.get(path);
+    if (present !== undefined) return present;
+    const dirs = path.split(":").filter((dir) => isOwn(dir, stateDir));
+    const own = dirs.join(":");
+    if (known.size < KNOWN_MAX) known.set(path, own);
+    return own;
+  };
   return {
     findInPath: (type, dirs) => exec.findInPath(type, dirs),
-    run: (call) => {
-      const dirs = (call.env.CNI_PATH ?? "").split(":");
-      const own = dirs.filter((dir) => isOwn(dir, stateDir));
-      return exec.run({
+    run: (call) =>
+      exec.run({
         ...call,
-        env: { ...call.env, CNI_PATH: own.join(":") },
-      });
-    },
+        env: { ...call.env, CNI_PATH: ownPart(call.env.CNI_PATH ?? "") },
+      }),
   };
 }
 

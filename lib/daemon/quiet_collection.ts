@@ -45,14 +45,19 @@ export function startQuietCollection(
     timer = restMs > 0 ? setTimeout(look, restMs) : undefined;
     if (restMs <= 0) collect?.();
   };
+  let isDisposed = false;
   timer = setTimeout(look, startMs);
   return {
     // One timer for a whole burst: it looks at the time itself.
     noteWork(): void {
+      if (isDisposed) return;
       workedAt = performance.now();
       timer ??= setTimeout(look, quietMs);
     },
-    [Symbol.dispose]: () => clearTimeout(timer),
+    [Symbol.dispose](): void {
+      isDisposed = true;
+      clearTimeout(timer);
+    },
   };
 }
 

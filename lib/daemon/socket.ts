@@ -68,6 +68,16 @@ const ACCEPT_AGAIN_MS = 100;
 /** An answer is written into a local socket at once, unless its client has stopped reading. */
 const LAST_ANSWER_MS = 2_000;
 
+/** In which those who are connected when the socket goes may still send their requests. */
+const LAST_REQUESTS_MS = 100;
+
+/**
+ * What all requests that are being read may take together: configurations have a
+ * few kB, so this is more requests than a node has pods, and far below the
+ * daemon's memory limit.
+ */
+const BUFFERED_BYTES_MAX = 64 * 1024 * 1024;
+
 /** Whoever serves says so at once, whatever else it does; one that swaps needs a second. */
 const LIFE_SIGN_MS = 3_000;
 
@@ -134,6 +144,9 @@ interface Connection {
   isAsked: boolean;
 }
 
+/** There is no room for a request; it may be sent again. */
+class CrowdedError extends Error {}
+
 /** A request as it came. */
 interface Received {
   readonly head: RequestHead;
@@ -147,8 +160,10 @@ class SocketServer implements Server {
   readonly #listener: Deno.UnixListener;
   readonly #connections = new Set<Connection>();
   readonly #accepting: Promise<void>;
+  #bufferedBytes = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #ended: Promise<void> | undefined;
+  #isClosed = false;
   #emptied: (() => void) | undefined;
 
   constructor(path: string, handler: Handler, limits: SocketLimits) {
@@ -172,7 +187,7 @@ class SocketServer implements Server {
       try {
         this.#open(await this.#listener.accept());
       } catch {
-        if (this.#ended !== undefined) return;
+        if (this.#isClosed) return;
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
       }
     }
@@ -180,9 +195,8 @@ class SocketServer implements Server {
 
   #open(conn: Deno.UnixConn): void {
     const openedAt = performance.now();
-    if (this.#connections.size >= this.#limits.connectionsMax) {
-      return conn.close();
-    }
+    const isFull = this.#connections.size >= this.#limits.connectionsMax;
+    if (isFull || this.#isClosed) return conn.close();
     const deadline = openedAt + this.#limits.headMs;
     const connection = { conn, openedAt, deadline, isAsked: false };
     this.#connections.add(connection);
@@ -223,7 +237,8 @@ class SocketServer implements Server {
       }
     };
     drain(conn).then(leave, leave);
-    const response = await this.#answer(received, gone.signal);
+    const response = await this.#answer(received, gone.signal)
+      .catch(() => new Response("The daemon failed\n", { status: 500 }));
     const bytes = await formatResponse(response, received.head.method);
     isAnswered = true;
     connection.deadline = performance.now() + this.#limits.requestMs;
@@ -235,9 +250,8 @@ class SocketServer implements Server {
     try {
       return await this.#read(connection);
     } catch (error) {
-      const isLong = error instanceof RangeError;
-      if (!isLong && !(error instanceof SyntaxError)) throw error;
-      const refusal = new Response(null, { status: isLong ? 431 : 400 });
+      const refusal = refusalOf(error);
+      if (refusal === undefined) throw error;
       await writeAll(connection.conn, await formatResponse(refusal));
       return undefined;
     }
@@ -247,8 +261,13 @@ class SocketServer implements Server {
     const { conn, openedAt } = connection;
     let buffer = new Uint8Array(BUFFER_BYTES);
     let head: RequestHead | undefined;
+    using held = this.#holdBytes();
+    held.setTo(buffer.length);
     for (let length = 0;;) {
-      if (length === buffer.length) buffer = enlarge(buffer);
+      if (length === buffer.length) {
+        held.setTo(4 * buffer.length);
+        buffer = enlarge(buffer);
+      }
       const count = await conn.read(buffer.subarray(length));
       if (count === null) return undefined;
       length += count;
@@ -267,6 +286,19 @@ class SocketServer implements Server {
     }
   }
 
+  /** Counts the bytes of one buffer among those of all, until it is disposed of. */
+  #holdBytes(): Disposable & { setTo(bytes: number): void } {
+    let held = 0;
+    return {
+      setTo: (bytes) => {
+        this.#bufferedBytes += bytes - held;
+        held = bytes;
+        if (this.#bufferedBytes > BUFFERED_BYTES_MAX) throw new CrowdedError();
+      },
+      [Symbol.dispose]: () => void (this.#bufferedBytes -= held),
+    };
+  }
+
   async #answer(
     { head, body }: Received,
     signal: AbortSignal,
@@ -278,7 +310,12 @@ class SocketServer implements Server {
   }
 
   async #end(): Promise<void> {
+    this.#isClosed = true;
+    // Removes the file, too, and now: what lies there later is another daemon's.
     this.#listener.close();
+    if (this.#connections.values().some(({ isAsked }) => !isAsked)) {
+      await new Promise((resolve) => setTimeout(resolve, LAST_REQUESTS_MS));
+    }
     for (const connection of this.#connections) {
       if (!connection.isAsked) this.#close(connection);
     }
@@ -291,8 +328,18 @@ class SocketServer implements Server {
     clearTimeout(late);
     clearTimeout(this.#timer);
     await this.#accepting;
-    await removeFile(this.path);
   }
+}
+
+/** What is said to a client whose request could not be read; undefined when it is not its request that is wrong. */
+function refusalOf(error: unknown): Response | undefined {
+  if (error instanceof CrowdedError) {
+    const reason = "too much is being asked at once\n";
+    return new Response(reason, { status: 503 });
+  }
+  if (error instanceof RangeError) return new Response(null, { status: 431 });
+  if (error instanceof SyntaxError) return new Response(null, { status: 400 });
+  return undefined;
 }
 
 const CONTINUE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");

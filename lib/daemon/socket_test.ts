@@ -104,8 +104,12 @@ Deno.test("serveSocket() refuses a socket on which somebody answers", async () =
 Deno.test("serveSocket() takes over a socket on which nobody answers", async (t) => {
   const ways: Record<string, (path: string) => Disposable> = {
     "its file was left behind": (path) => {
-      // Deno removes no file that it listened on; neither does a daemon that is killed.
-      Deno.listen({ transport: "unix", path }).close();
+      // As by a daemon that is killed: a listener of Deno's removes its file when it is closed.
+      const left = `${path}.left`;
+      const listener = Deno.listen({ transport: "unix", path });
+      Deno.linkSync(path, left);
+      listener.close();
+      Deno.renameSync(left, path);
       return { [Symbol.dispose]: () => {} };
     },
     "somebody holds it open and takes no connection": (path) =>
@@ -264,6 +268,46 @@ Deno.test("serveSocket() does not abort a request that was answered", async () =
   equal(await ping(served), "done");
   await served.server.shutdown();
   ok(signals[0]?.aborted === false);
+});
+
+Deno.test("shutdown() leaves the socket of the next daemon alone", async () => {
+  const started = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  await using served = await serve(async () => {
+    started.resolve();
+    await release.promise;
+    return new Response("late");
+  });
+  const { path } = served.server;
+  const answer = ping(served);
+  await started.promise;
+  const down = served.server.shutdown();
+  await using next = await serveSocket(
+    path.slice(0, path.lastIndexOf("/")),
+    echo,
+  );
+  release.resolve();
+  equal(await answer, "late");
+  await down;
+  const signal = AbortSignal.timeout(WAIT_MS);
+  const question = { socketPath: next.path, route: "/x" };
+  equal((await ask(question, { signal })).status, 200);
+  await next.shutdown();
+});
+
+Deno.test("shutdown() still answers who was about to ask", async () => {
+  await using served = await serve(echo);
+  const conn = await served.connect("GET /healthz HTTP/1.1\r\n");
+  await ping(served); // By then the first is accepted.
+  const down = served.server.shutdown();
+  await conn.write(new TextEncoder().encode("Host: a\r\n\r\n"));
+  match(await readAll(conn), /\r\n\r\nGET \/healthz 0$/);
+  await down;
+});
+
+Deno.test("serveSocket() says so when its handler fails", async () => {
+  await using served = await serve(() => Promise.reject(new Error("oops")));
+  equal(await ping(served), "The daemon failed\n");
 });
 
 Deno.test("shutdown() waits for the answer, not for a client that does not send, and removes the socket", async () => {

@@ -40,19 +40,38 @@ export interface Question {
   readonly body?: string;
 }
 
-/** When it is over: a signal, or what makes one, called once the request is on its way. */
-export type Deadline = AbortSignal | (() => AbortSignal);
+/** A signal that is made when it is first asked for. */
+export interface LateSignal {
+  /** Undefined while nobody has asked for it. */
+  readonly made: AbortSignal | undefined;
+  /** Makes it, the first time. */
+  make(): AbortSignal;
+}
+
+/** When it is over: a signal, or one that is made once the request is on its way. */
+export type Deadline = AbortSignal | LateSignal;
+
+/** A signal that `make` makes, once. */
+export function lateSignal(make: () => AbortSignal): LateSignal {
+  let made: AbortSignal | undefined;
+  return {
+    get made(): AbortSignal | undefined {
+      return made;
+    },
+    make: () => made ??= make(),
+  };
+}
 
 /** The signal of a deadline, made now if it was not made yet. */
 export function signalOf(deadline: Deadline): AbortSignal {
-  return deadline instanceof AbortSignal ? deadline : deadline();
+  return deadline instanceof AbortSignal ? deadline : deadline.make();
 }
 
 /**
  * Sends the request and reads the whole answer, whatever its status.
  *
- * Making a signal takes a process that has just started 0.6 ms; one that is made by the function is
- * made while the daemon works, and belongs to the caller's questions alone.
+ * Making a signal takes a process that has just started 0.6 ms; a late one is made while the daemon
+ * works, and belongs to the caller's questions alone.
  *
  * @throws {DaemonAbsentError} If nobody listens
  * @throws {ConnectionCutError} If the connection ends early
@@ -64,7 +83,10 @@ export async function ask(
   question: Question,
   options: { signal: Deadline },
 ): Promise<Answer> {
-  if (options.signal instanceof AbortSignal) options.signal.throwIfAborted();
+  const made = options.signal instanceof AbortSignal
+    ? options.signal
+    : options.signal.made;
+  made?.throwIfAborted();
   using conn = await connect(question.socketPath);
   // A daemon that refuses early may answer without having read everything: the answer counts, not the write.
   const sent = send(conn, formatQuestion(question)).catch(() => {});

@@ -191,6 +191,9 @@ function readChunks(
   const chunks: Uint8Array[] = [];
   let total = 0;
   for (let at = 0;;) {
+    if (chunks.length > CHUNKS_MAX) {
+      throw new RangeError(`Body comes in more than ${CHUNKS_MAX} chunks`);
+    }
     const lineEnd = bytes.indexOf(LF, at);
     if (lineEnd < 0) return assertChunkLine(bytes.subarray(at));
     const size = readChunkSize(bytes.subarray(at, lineEnd + 1));
@@ -210,6 +213,9 @@ function readChunks(
     at = start + size + 2;
   }
 }
+
+/** Programs send some kilobytes at once. With each read all chunks are read again, which must not become much work. */
+const CHUNKS_MAX = 2_000;
 
 /** 8 hexadecimal digits, an extension that nobody sends, CR and LF: more than this is no chunk's first line. */
 const CHUNK_LINE_BYTES_MAX = 256;

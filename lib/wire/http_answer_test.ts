@@ -115,6 +115,11 @@ const BAD = [
     SyntaxError,
   ],
   [
+    "a body in thousands of chunks",
+    `${HEAD}Transfer-Encoding: chunked\r\n\r\n${"1\r\nx\r\n".repeat(3_000)}`,
+    RangeError,
+  ],
+  [
     "a torn chunk",
     `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\nabc`,
     SyntaxError,

@@ -58,12 +58,13 @@ function jitter(ms: number): number {
   return ms * (0.5 + Math.random() / 2);
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const onAbort = (): void => reject(signal.reason);
   const timer = setTimeout(resolve, Math.max(0, ms));
   signal.addEventListener("abort", onAbort);
-  return promise.finally(() => {
+  await promise.finally(() => {
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
   });
