@@ -58,11 +58,25 @@ export function formatAnswer(status: number, body: string): string {
 }
 
 /** Puts a socket where nobody listens, as a daemon that was killed leaves it. */
-export function leaveStaleSocket(socketPath: string): void {
+export async function leaveStaleSocket(socketPath: string): Promise<void> {
   const listener = Deno.listen({ transport: "unix", path: socketPath });
-  Deno.renameSync(socketPath, `${socketPath}.kept`);
+  await Deno.rename(socketPath, `${socketPath}.kept`);
   listener.close(); // removes the path that it was given
-  Deno.renameSync(`${socketPath}.kept`, socketPath);
+  await Deno.rename(`${socketPath}.kept`, socketPath);
+  // A program that another test starts in this moment has it until it is executed.
+  while (await takesConnections(socketPath)) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+async function takesConnections(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return false;
+    throw error;
+  }
 }
 
 async function accept(

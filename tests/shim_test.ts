@@ -380,7 +380,7 @@ Deno.test("run() says who is missing when no daemon is there", async (t) => {
   for (const [command, code] of Object.entries(codes)) {
     await t.step(command, async () => {
       using node = makeNode();
-      if (command === "ADD") leaveStaleSocket(node.socketPath);
+      if (command === "ADD") await leaveStaleSocket(node.socketPath);
       const stdin = confOf(node, { shimWaitSeconds: 0.1 });
       const failure = failureOf(await call({ command, stdin }));
       equal(failure.code, code);
@@ -395,7 +395,7 @@ Deno.test("run() says who is missing when no daemon is there", async (t) => {
 
 Deno.test("run() waits with an ADD until the daemon takes it", async () => {
   using node = makeNode();
-  leaveStaleSocket(node.socketPath);
+  await leaveStaleSocket(node.socketPath);
   const outcome = call({ command: "ADD", stdin: confOf(node, {}) });
   await Deno.remove(node.socketPath);
   await using daemon = startScriptedDaemon(node.socketPath, () => {

@@ -11,7 +11,12 @@
  *
  * Needs read, write and `net=unix:` of the socket, read and write of its directory.
  */
-import { ask, DaemonAbsentError } from "../wire/ask.ts";
+import {
+  ask,
+  ConnectionCutError,
+  DaemonAbsentError,
+  type Question,
+} from "../wire/ask.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import {
@@ -62,8 +67,8 @@ const BUFFER_BYTES = 8 * 1024;
 /** How often connections are looked at: as exact as the limits need to be. */
 const LOOK_MS = 1_000;
 
-/** After an accept that failed, as it does while no descriptor is left. */
-const ACCEPT_AGAIN_MS = 100;
+/** Until what failed is tried again: an accept while no descriptor is left, a look at a daemon that is going. */
+const AGAIN_MS = 100;
 
 /** An answer is written into a local socket at once, unless its client has stopped reading. */
 const LAST_ANSWER_MS = 2_000;
@@ -86,17 +91,28 @@ const LIFE_SIGN_MS = 3_000;
  * serves: a process that inherited the listening socket keeps it open when the daemon was killed.
  */
 async function clearStaleSocket(path: string): Promise<void> {
+  if (await isServed(path)) throw inUse(path);
+  await removeFile(path);
+}
+
+async function isServed(path: string): Promise<boolean> {
   const signal = AbortSignal.timeout(LIFE_SIGN_MS);
-  try {
-    const route = "/healthz";
-    await ask({ socketPath: path, route, method: "GET" }, { signal });
-  } catch (error) {
-    if (!signal.aborted && !(error instanceof DaemonAbsentError)) {
-      throw inUse(path, error);
+  const question: Question = {
+    socketPath: path,
+    route: "/healthz",
+    method: "GET",
+  };
+  for (;;) {
+    try {
+      await ask(question, { signal });
+      return true;
+    } catch (error) {
+      if (signal.aborted || error instanceof DaemonAbsentError) return false;
+      // One that is just going: soon it is gone, or it answers.
+      if (!(error instanceof ConnectionCutError)) throw inUse(path, error);
     }
-    return await removeFile(path);
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
-  throw inUse(path);
 }
 
 function inUse(path: string, cause?: unknown): SocketInUseError {
@@ -188,7 +204,7 @@ class SocketServer implements Server {
         this.#open(await this.#listener.accept());
       } catch {
         if (this.#isClosed) return;
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
       }
     }
   }

@@ -1,4 +1,5 @@
 import { equal, match, ok, rejects } from "node:assert/strict";
+import { leaveStaleSocket } from "../../tests/scripted_daemon.ts";
 import { ask } from "../wire/ask.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import {
@@ -102,23 +103,26 @@ Deno.test("serveSocket() refuses a socket on which somebody answers", async () =
 });
 
 Deno.test("serveSocket() takes over a socket on which nobody answers", async (t) => {
-  const ways: Record<string, (path: string) => Disposable> = {
-    "its file was left behind": (path) => {
-      // As by a daemon that is killed: a listener of Deno's removes its file when it is closed.
-      const left = `${path}.left`;
-      const listener = Deno.listen({ transport: "unix", path });
-      Deno.linkSync(path, left);
-      listener.close();
-      Deno.renameSync(left, path);
+  const ways: Record<string, (path: string) => Promise<Disposable>> = {
+    "its file was left behind": async (path) => {
+      await leaveStaleSocket(path);
       return { [Symbol.dispose]: () => {} };
     },
     "somebody holds it open and takes no connection": (path) =>
-      Deno.listen({ transport: "unix", path }),
+      Promise.resolve(Deno.listen({ transport: "unix", path })),
+    "somebody holds it open and is just going": async (path) => {
+      const kept = `${path}.kept`;
+      const listener = Deno.listen({ transport: "unix", path });
+      await Deno.rename(path, kept);
+      setTimeout(() => listener.close(), 200);
+      await Deno.rename(kept, path);
+      return { [Symbol.dispose]: () => {} };
+    },
   };
   for (const [way, leave] of Object.entries(ways)) {
     await t.step(way, async () => {
       const dir = await Deno.makeTempDir({ prefix: "socket" });
-      using _left = leave(`${dir}/multus.sock`);
+      using _left = await leave(`${dir}/multus.sock`);
       await using server = await serveSocket(dir, echo);
       const signal = AbortSignal.timeout(WAIT_MS);
       const question = { socketPath: server.path, route: "/x" };

@@ -166,7 +166,7 @@ Deno.test("ask() tells that nobody listens when the socket is missing or left be
   using socket = makeSocketPath();
   const question = { socketPath: socket.path, route: "/cni" };
   await rejects(ask(question, { signal }), DaemonAbsentError);
-  leaveStaleSocket(socket.path);
+  await leaveStaleSocket(socket.path);
   ok((await Deno.lstat(socket.path)).isSocket);
   await rejects(ask(question, { signal }), DaemonAbsentError);
 });

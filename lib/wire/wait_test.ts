@@ -23,7 +23,7 @@ function makeDir(): { readonly path: string } & Disposable {
 Deno.test("askPatiently() waits when the daemon comes later", async () => {
   using dir = makeDir();
   const question = { socketPath: `${dir.path}/multus.sock`, route: "/cni" };
-  leaveStaleSocket(question.socketPath);
+  await leaveStaleSocket(question.socketPath);
   const answered = askPatiently(question, { waitMs: LONG_MS, signal });
   await Deno.remove(question.socketPath);
   await using _daemon = startScriptedDaemon(question.socketPath, () => [
