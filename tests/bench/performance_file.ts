@@ -3,6 +3,7 @@
  * marks, everything around it is written by hand.
  */
 import { join } from "node:path";
+import { run } from "./node.ts";
 
 const FILE = join(
   import.meta.dirname ?? ".",
@@ -14,7 +15,7 @@ const FILE = join(
 const BEGIN = "<!-- written by deno task bench --write -->";
 const END = "<!-- end of what is written -->";
 
-/** Puts a table into the file. */
+/** Puts a table into the file, and the file into its format. */
 export async function writePerformanceFile(table: string): Promise<void> {
   const text = await Deno.readTextFile(FILE);
   const begin = text.indexOf(BEGIN);
@@ -24,4 +25,5 @@ export async function writePerformanceFile(table: string): Promise<void> {
   }
   const before = text.slice(0, begin + BEGIN.length);
   await Deno.writeTextFile(FILE, `${before}\n\n${table}\n\n${text.slice(end)}`);
+  await run(Deno.execPath(), "fmt", "--quiet", FILE);
 }
