@@ -81,6 +81,11 @@ const BAD = [
   ["a path with a space", "GET /a b HTTP/1.1\r\n\r\n", SyntaxError],
   ["an empty line first", "\r\nGET / HTTP/1.1\r\n\r\n", SyntaxError],
   ["a header without colon", "GET / HTTP/1.1\r\noops\r\n\r\n", SyntaxError],
+  [
+    "a header's name with a space",
+    "GET / HTTP/1.1\r\na b: c\r\n\r\n",
+    SyntaxError,
+  ],
   ["a folded header", "GET / HTTP/1.1\r\na: b\r\n c: d\r\n\r\n", SyntaxError],
   [
     "two lengths",

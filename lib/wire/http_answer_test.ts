@@ -93,6 +93,7 @@ const BAD = [
   ["HTTP/2", "HTTP/2 200\r\n\r\n", SyntaxError],
   ["no status", "HTTP/1.1 OK\r\n\r\n", SyntaxError],
   ["a header without colon", `${HEAD}oops\r\n\r\n`, SyntaxError],
+  ["a header's name with a space", `${HEAD}a b: c\r\n\r\n`, SyntaxError],
   ["a negative length", `${HEAD}Content-Length: -1\r\n\r\n`, SyntaxError],
   [
     "two lengths",

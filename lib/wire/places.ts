@@ -29,7 +29,5 @@ export function spoolDirIn(cniDir: string): string {
 }
 
 function trimSlashes(dir: string): string {
-  let end = dir.length;
-  while (dir[end - 1] === "/") end--;
-  return dir.slice(0, end);
+  return dir.replace(/\/+$/, "");
 }
