@@ -28,7 +28,7 @@ import {
 } from "../lib/cli/profile.ts";
 import { type Executable, EXECUTABLES, type Profile } from "../lib/grants.ts";
 import { renderDefaultRoute, renderDelegateExec } from "../lib/host/libexec.ts";
-import { DAEMON_PARTS, embedParts } from "./parts.ts";
+import { DAEMON_PARTS, embedParts, type Packing, SHIM_PARTS } from "./parts.ts";
 
 /** Which of the two forms to make. */
 export type BuildKind = "compile" | "launcher";
@@ -72,12 +72,14 @@ interface Source {
   readonly path: string;
   /** Imported dynamically, and loaded only when needed: bundled apart. */
   readonly parts?: ReadonlyMap<string, string>;
+  /** How they stand in the bundle. */
+  readonly packing?: Packing;
   /** Imported dynamically by the other program of the same source: left out, and never imported. */
   readonly leftOut?: readonly string[];
 }
 
 const SOURCES: Readonly<Record<Executable, Source>> = {
-  "multus-shim": { path: "shim.ts" },
+  "multus-shim": { path: "shim.ts", parts: SHIM_PARTS, packing: "plain" },
   "multus-daemon": {
     path: "main.ts",
     parts: DAEMON_PARTS,
@@ -162,16 +164,26 @@ async function bundleText(
   return own;
 }
 
-/** Bundles a source as a script, which stands for itself as well as in {@link asText}. */
-async function bundle(source: Source, output: string): Promise<void> {
-  const { path, parts = new Map<string, string>(), leftOut = [] } = source;
+/**
+ * Bundles the sources of an executable as a script.
+ *
+ * @throws {BuildError} when the bundler fails; the message ends with what it said.
+ */
+export async function bundle(
+  executable: Executable,
+  output: string,
+): Promise<void> {
+  const { path, parts = new Map<string, string>(), ...source } =
+    SOURCES[executable];
+  const { leftOut = [], packing = "compressed" } = source;
   const external = [...parts.keys(), ...leftOut];
   const script = await bundleText(path, { format: "iife", output, external });
   const texts = new Map<string, string>();
   for (const [name, part] of parts) {
     texts.set(name, await bundleText(part, { format: "cjs", output }));
   }
-  await Deno.writeTextFile(output, embedParts(script, { texts, leftOut }));
+  const whole = embedParts(script, { texts, leftOut, packing });
+  await Deno.writeTextFile(output, whole);
 }
 
 /**
@@ -280,7 +292,7 @@ export async function bundleAll(
   for (const executable of EXECUTABLES) {
     const output = join(dir, `${executable}.js`);
     say(`${executable}: bundle`);
-    await bundle(SOURCES[executable], output);
+    await bundle(executable, output);
     await Deno.utime(output, FIXED_TIME, FIXED_TIME);
     bundles[executable] = output;
   }

@@ -2,6 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import daemonset from "../deployments/profiles/daemonset.json" with {
   type: "json",
 };
+import { bundle } from "../deployments/build.ts";
 import { encodeResult } from "../lib/wire/answer.ts";
 import { decodeRequest } from "../lib/wire/request.ts";
 import { grantsOf, permissionFlags } from "../lib/grants.ts";
@@ -42,7 +43,7 @@ interface Installed extends Disposable {
 async function install(name = "multus-shim.js"): Promise<Installed> {
   const dir = await Deno.makeTempDir({ prefix: "shim" });
   const program = `${dir}/${name}`;
-  await bundle(program);
+  await bundle("multus-shim", program);
   const socketDir = `${dir}/run`;
   const cniDir = `${dir}/state`;
   await Deno.mkdir(socketDir);
@@ -63,13 +64,6 @@ async function install(name = "multus-shim.js"): Promise<Installed> {
     spoolDir: `${cniDir}/spool`,
     [Symbol.dispose]: () => Deno.removeSync(dir, { recursive: true }),
   };
-}
-
-async function bundle(output: string): Promise<void> {
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["bundle", "--quiet", "--minify", "--output", output, SHIM.pathname],
-  }).output();
-  ok(success, new TextDecoder().decode(stderr));
 }
 
 const CALL = {

@@ -3,6 +3,7 @@ import { SUPPORTED_VERSIONS } from "../lib/cni/version.ts";
 import { createSpool, drainSpool } from "../lib/daemon/spool.ts";
 import { encodeResult } from "../lib/wire/answer.ts";
 import { type CniRequest, decodeRequest } from "../lib/wire/request.ts";
+import { goOn } from "../lib/wire/shim_program.ts";
 import { SPOOL_COUNT_MAX } from "../lib/wire/spool_file.ts";
 import { run } from "../shim.ts";
 import {
@@ -70,8 +71,8 @@ interface Outcome {
   readonly bytesRead: number;
 }
 
-/** Runs the shim inside this process; a stdin that is not text is written as JSON. */
-async function call(given: Given): Promise<Outcome> {
+/** Runs the shim inside this process, or a part of it; a stdin that is not text is written as JSON. */
+async function call(given: Given, main = run): Promise<Outcome> {
   const { args = [], programName = "multus-shim", isTerminal = false } = given;
   const env: Given["env"] = {
     ...CALL,
@@ -80,7 +81,7 @@ async function call(given: Given): Promise<Outcome> {
   };
   const written = { stdout: "", stderr: "" };
   const stdin = createStdin(given.stdin);
-  const code = await run({
+  const code = await main({
     args,
     programName,
     env: (name) => env[name],
@@ -702,4 +703,157 @@ Deno.test("run() has an empty result, and no complaint, when passthru gets no pr
     });
   }
   deepEqual(listSpool(node), []);
+});
+
+/** Calls and answers that are usual, that just are not, and that are none. */
+function listVariations(node: Node): Readonly<Record<string, Given[]>> {
+  const conf = confOf(node, {});
+  const withEnv = (name: string, values: string[]): Given[] =>
+    values.map((value) => ({ env: { [name]: value }, stdin: conf }));
+  const withConf = (key: string, values: unknown[]): Given[] =>
+    values.map((value) => ({ stdin: confOf(node, { [key]: value }) }));
+  const long = "c".repeat(300);
+  return {
+    "a container's id": withEnv("CNI_CONTAINERID", [
+      ...["c1", "C_1.x-y", "9", long, "-c", ".c", "_c", "c/d", "c d", "", "ä"],
+      ...["c\u0010", "@", "[", "c`", "c{", "c:"],
+    ]),
+    "an interface's name": withEnv("CNI_IFNAME", [
+      ...["e", "e".repeat(15), "e".repeat(16), "e:0", "e/0", "e 0", "..", "."],
+      ...["_e", "-e", "é", "e\u0085", ""],
+    ]),
+    "a namespace": withEnv("CNI_NETNS", ["", "x"]),
+    "a path": withEnv("CNI_PATH", ["", "/a:/b"]),
+    "a version": withConf("cniVersion", [
+      ...[...SUPPORTED_VERSIONS, "", null, undefined, 7, "1.1", "9.9.9", []],
+    ]),
+    "a socket's directory": withConf("daemonSocketDir", [
+      ...[`${node.socketDir}/`, `${node.socketDir}//`, "run", 7, "/\0"],
+    ]),
+    "a state directory": withConf("cniDir", [
+      ...["", null, "/", "/x/", "state", 7, {}, "/\0"],
+    ]),
+    "a time to wait": withConf("shimWaitSeconds", [0, 1, null, -1, "1", 1e9]),
+    "a type": withConf("type", ["passthru", "x", null, 7]),
+    "what is no configuration": ["", " ", "null", "[]", "7", '"x"', "{", "{}x"]
+      .map((stdin) => ({ stdin })),
+    "what is no text": [
+      { stdin: new Uint8Array([0x7b, 0xff, 0x7d]) },
+      { stdin: confOf(node, { x: "\uFFFD" }) },
+    ],
+    "a large configuration": [10, 16, 17, 100]
+      .map((kB) => ({ stdin: { ...conf, x: "x".repeat(kB * 1024) } })),
+    "a trace": withEnv("TRACEPARENT", ["", "x"]),
+    "an argument": [{ args: ["x"], stdin: conf }],
+    "a name": [{ programName: "passthru", stdin: conf }],
+  };
+}
+
+Deno.test("run() does what the whole program does, whether a call is a usual one or not", async (t) => {
+  using node = makeNode();
+  await using daemon = startScriptedDaemon(node.socketPath, () => [
+    formatAnswer(200, encodeResult(RESULT)),
+  ]);
+  const asked = (from: number): unknown[] =>
+    daemon.asked.slice(from).map(({ method, route, body }) => [
+      method,
+      route,
+      body,
+    ]);
+  for (const [what, calls] of Object.entries(listVariations(node))) {
+    await t.step(what, async () => {
+      for (const given of calls) {
+        for (const command of ["ADD", "DEL", "CHECK", "VERSION"]) {
+          const start = daemon.asked.length;
+          const outcome = await call({ ...given, command });
+          const between = daemon.asked.length;
+          const whole = await call(
+            { ...given, command },
+            (world) => goOn(world, {}),
+          );
+          const shown = `${command} ${JSON.stringify(given).slice(0, 300)}`;
+          deepEqual(outcome, whole, shown);
+          deepEqual(asked(start).slice(0, between - start), asked(between));
+          ok(between - start <= 1, shown);
+        }
+      }
+    });
+  }
+});
+
+/** Answers to an ADD, as they come over the socket. */
+function listAnswers(): Readonly<
+  Record<string, readonly (string | Promise<void>)[]>
+> {
+  const body = encodeResult(RESULT);
+  const usual = formatAnswer(200, body);
+  const started = (headers: string): string =>
+    `HTTP/1.1 200 OK\r\n${headers}\r\n\r\n`;
+  const sized = (length: number): string =>
+    started(`Content-Length: ${length}`) + body;
+  const pause = (): Promise<void> =>
+    new Promise((resolve) => setTimeout(resolve, 5));
+  return {
+    "at once": [usual],
+    "in two pieces": [usual.slice(0, 50), pause(), usual.slice(50)],
+    "head and body": [usual.slice(0, -body.length), pause(), body],
+    "with names in lower case": [usual.replace("Content-L", "content-l")],
+    "of HTTP/1.0": [usual.replace("HTTP/1.1", "HTTP/1.0")],
+    "too short": [sized(body.length + 1)],
+    "too long": [sized(body.length - 1)],
+    "with two lengths": [
+      started(`Content-Length: 5\r\nContent-Length: ${body.length}`) + body,
+    ],
+    "with the length twice": [
+      started(
+        `Content-Length: ${body.length}\r\ncontent-length: ${body.length}`,
+      ) + body,
+    ],
+    "without length": [started("X: y") + body],
+    "in chunks": [
+      started("Transfer-Encoding: chunked") +
+      `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+    ],
+    "with chunks and length": [
+      started(
+        `Transfer-Encoding: chunked\r\nContent-Length: ${body.length}`,
+      ) + body,
+    ],
+    "in another version": [
+      formatAnswer(200, encodeResult({ ...RESULT, cniVersion: "1.0.0" })),
+    ],
+    "of none": [formatAnswer(200, encodeResult({}))],
+    "with more than ASCII": [
+      formatAnswer(
+        200,
+        encodeResult({ ...RESULT, dns: { domain: "kühl.example" } }),
+      ),
+    ],
+    "empty": [formatAnswer(200, "")],
+    "no result": [formatAnswer(200, "{}")],
+    "no JSON": [formatAnswer(200, "{")],
+    "an error": [formatAnswer(400, JSON.stringify({ code: 7, msg: "No" }))],
+    "no content": ["HTTP/1.1 204 No Content\r\n\r\n"],
+    "rubbish": ["rubbish"],
+    "nothing": [],
+  };
+}
+
+Deno.test("run() reads an answer as the whole program does, and asks once", async (t) => {
+  for (const [what, pieces] of Object.entries(listAnswers())) {
+    await t.step(what, async () => {
+      for (const command of ["ADD", "CHECK"]) {
+        using node = makeNode();
+        await using daemon = startScriptedDaemon(node.socketPath, () => pieces);
+        const given = { command, stdin: confOf(node, {}) };
+        const outcome = await call(given);
+        equal(daemon.asked.length, 1);
+        const whole = await call(given, (world) => goOn(world, {}));
+        const text = (stdout: string): string =>
+          stdout.replaceAll(node.socketDir, "");
+        equal(text(outcome.stdout), text(whole.stdout));
+        equal(outcome.code, whole.code);
+      }
+    });
+  }
 });

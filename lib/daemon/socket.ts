@@ -11,12 +11,8 @@
  *
  * Needs read, write and `net=unix:` of the socket, read and write of its directory.
  */
-import {
-  ask,
-  ConnectionCutError,
-  DaemonAbsentError,
-  type Question,
-} from "../wire/ask.ts";
+import { ask, ConnectionCutError, DaemonAbsentError } from "../wire/ask.ts";
+import type { Question } from "../wire/exchange.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import {

@@ -1,7 +1,7 @@
 /**
- * Asking the daemon: one HTTP/1.1 request over its unix socket, written by hand on `Deno.connect`, because
- * `fetch` and `node:http` cost a multiple of the whole call at start-up. The deadline is the caller's signal;
- * when this process ends, however it ends, the daemon sees the connection go.
+ * Asking the daemon: one HTTP/1.1 request over its unix socket, and the whole answer, whatever it is and in as
+ * many pieces as it comes. The deadline is the caller's signal; when this process ends, however it ends, the
+ * daemon sees the connection go.
  *
  * Needs read, write and `net=unix:` permission for the socket.
  *
@@ -9,12 +9,12 @@
  */
 
 import type { Answer } from "./answer.ts";
+import { beginExchange, type Exchange, type Question } from "./exchange.ts";
 import {
   ANSWER_BYTES_MAX,
   HEAD_BYTES_MAX,
   parseAnswer,
 } from "./http_answer.ts";
-import { PROGRAM_VERSION } from "./program_version.ts";
 
 /** Nobody listens on the socket, now. */
 export class DaemonAbsentError extends Error {
@@ -26,18 +26,6 @@ export class DaemonAbsentError extends Error {
 export class ConnectionCutError extends Error {
   /** The name of the class. */
   override readonly name = "ConnectionCutError";
-}
-
-/** A request to be sent. */
-export interface Question {
-  /** Where the daemon listens. */
-  readonly socketPath: string;
-  /** The path that is asked for. */
-  readonly route: string;
-  /** POST if not given. */
-  readonly method?: "GET" | "POST";
-  /** Empty if not given. */
-  readonly body?: string;
 }
 
 /** A signal that is made when it is first asked for. */
@@ -68,7 +56,7 @@ export function signalOf(deadline: Deadline): AbortSignal {
 }
 
 /**
- * Sends the request and reads the whole answer, whatever its status.
+ * Sends the request, unless it was `begun`, and reads the whole answer, whatever its status.
  *
  * Making a signal takes a process that has just started 0.6 ms; a late one is made while the daemon
  * works, and belongs to the caller's questions alone.
@@ -81,16 +69,16 @@ export function signalOf(deadline: Deadline): AbortSignal {
  */
 export async function ask(
   question: Question,
-  options: { signal: Deadline },
+  options: { signal: Deadline; begun?: Exchange | undefined },
 ): Promise<Answer> {
   const made = options.signal instanceof AbortSignal
     ? options.signal
     : options.signal.made;
   made?.throwIfAborted();
-  using conn = await connect(question.socketPath);
-  // A daemon that refuses early may answer without having read everything: the answer counts, not the write.
-  const sent = send(conn, formatQuestion(question)).catch(() => {});
-  const received = receive(conn);
+  const exchange = options.begun ??
+    beginExchange(await connect(question.socketPath), question);
+  using conn = exchange.conn;
+  const received = receive(exchange);
   const signal = signalOf(options.signal);
   let isOver = false;
   const onAbort = (): void => {
@@ -114,7 +102,7 @@ export async function ask(
       signal.removeEventListener("abort", onAbort);
     }
     if (!signal.aborted) conn.close();
-    await sent;
+    await exchange.sent;
   }
 }
 
@@ -135,33 +123,13 @@ async function connect(path: string): Promise<Deno.UnixConn> {
   }
 }
 
-function formatQuestion(question: Question): Uint8Array {
-  const { method = "POST", route, body = "" } = question;
-  const bytes = new TextEncoder().encode(body);
-  const head = new TextEncoder().encode(
-    `${method} ${route} HTTP/1.1\r\nHost: multus\r\nConnection: close\r\n` +
-      `User-Agent: multus-shim/${PROGRAM_VERSION}\r\n` +
-      `Content-Type: application/json\r\nContent-Length: ${bytes.length}\r\n\r\n`,
-  );
-  const whole = new Uint8Array(head.length + bytes.length);
-  whole.set(head);
-  whole.set(bytes, head.length);
-  return whole;
-}
-
-async function send(conn: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += await conn.write(bytes.subarray(at));
-  }
-}
-
 /** What an answer may take on the wire: chunk framing can more than double a body in small pieces. */
 const RECEIVED_BYTES_MAX = HEAD_BYTES_MAX + 4 * ANSWER_BYTES_MAX;
 
-async function receive(conn: Deno.UnixConn): Promise<Answer> {
-  let buffer = new Uint8Array(16 * 1024);
+async function receive(exchange: Exchange): Promise<Answer> {
+  let { buffer, first: reading } = exchange;
   for (let length = 0;;) {
-    const count = await conn.read(buffer.subarray(length));
+    const count = await reading;
     length += count ?? 0;
     const answer = parseAnswer(buffer.subarray(0, length), {
       ended: count === null,
@@ -173,6 +141,7 @@ async function receive(conn: Deno.UnixConn): Promise<Answer> {
       );
     }
     if (length === buffer.length) buffer = grow(buffer);
+    reading = exchange.conn.read(buffer.subarray(length));
   }
 }
 

@@ -7,13 +7,8 @@
  */
 
 import type { Answer } from "./answer.ts";
-import {
-  ask,
-  DaemonAbsentError,
-  type Deadline,
-  type Question,
-  signalOf,
-} from "./ask.ts";
+import { ask, DaemonAbsentError, type Deadline, signalOf } from "./ask.ts";
+import type { Exchange, Question } from "./exchange.ts";
 
 /** First pause: a daemon that restarts is back within a few of these. */
 const PAUSE_MS_MIN = 50;
@@ -25,7 +20,7 @@ const PAUSE_MS_MAX = 500;
 const UNAVAILABLE = 503;
 
 /**
- * Asks until the daemon takes the request, for at most `waitMs`.
+ * Asks until the daemon takes the request, for at most `waitMs`; the first time with what is `begun`, if anything is.
  *
  * @returns the answer; one with status 503 if the daemon was still not ready in the end
  * @throws {DaemonAbsentError} If nobody listened in all that time
@@ -33,9 +28,14 @@ const UNAVAILABLE = 503;
  */
 export async function askPatiently(
   question: Question,
-  options: { waitMs: number; signal: Deadline },
+  options: {
+    waitMs: number;
+    signal: Deadline;
+    begun?: Exchange | undefined;
+  },
 ): Promise<Answer> {
   const { signal, waitMs } = options;
+  let { begun } = options;
   const end = performance.now() + waitMs;
   for (
     let pauseMs = PAUSE_MS_MIN;;
@@ -43,11 +43,12 @@ export async function askPatiently(
   ) {
     const last = performance.now() >= end;
     try {
-      const answer = await ask(question, { signal });
+      const answer = await ask(question, { signal, begun });
       if (last || answer.status !== UNAVAILABLE) return answer;
     } catch (error) {
       if (last || !(error instanceof DaemonAbsentError)) throw error;
     }
+    begun = undefined;
     const ms = Math.min(jitter(pauseMs), end - performance.now());
     await pause(ms, signalOf(signal));
   }
