@@ -262,6 +262,7 @@ nodeTest("the runtime is told what is wrong on disk when", async (t) => {
       "results",
       `cluster-net-${sandbox.containerId}-eth0`,
     );
+    await waitForFile(path);
     const text = await Deno.readTextFile(path);
     await Deno.writeTextFile(path, text.slice(0, 20));
     assertFailure(await node.cni("CHECK", sandbox, { conf }), {

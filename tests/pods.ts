@@ -15,6 +15,7 @@ import {
   type ShimOutcome,
   type TestNode,
 } from "./node.ts";
+import { waitForFile } from "./noop_plugin.ts";
 
 const NETWORKS = "k8s.v1.cni.cncf.io/networks";
 const STATUS = "k8s.v1.cni.cncf.io/network-status";
@@ -165,7 +166,7 @@ export async function readDefaultRoutes(
   return routes.map(({ gateway, dev }) => `${gateway} ${dev}`).sort();
 }
 
-/** What libcni's cache holds of one attachment. */
+/** What libcni's cache holds of one attachment; the daemon writes it behind the answer. */
 export async function readCache(
   node: TestNode,
   sandbox: Sandbox,
@@ -173,11 +174,9 @@ export async function readCache(
   // deno-lint-ignore no-explicit-any -- a document of libcni's, looked at by assertions
 ): Promise<any> {
   const name = `${network}-${sandbox.containerId}-${ifname}`;
-  return JSON.parse(
-    await Deno.readTextFile(
-      join(node.profile.cniStateDir, "results", name),
-    ),
-  );
+  const path = join(node.profile.cniStateDir, "results", name);
+  await waitForFile(path);
+  return JSON.parse(await Deno.readTextFile(path));
 }
 
 /** One element of the network-status annotation. */
@@ -201,16 +200,23 @@ export function readStatus(
   return text === undefined ? undefined : JSON.parse(text);
 }
 
-/** The network-status once it has one element for each of these interfaces. */
+/** The network-status once it has one element for each of these interfaces, with these hardware addresses if any are given. */
 export async function waitForStatus(
   node: TestNode,
   sandbox: Sandbox,
   interfaces: readonly string[],
+  macs?: readonly (string | undefined)[],
 ): Promise<StatusElement[]> {
-  const namesNow = (): string[] | undefined =>
-    readStatus(node, sandbox)?.map((element) => element.interface ?? "");
-  await waitUntil(() => namesNow()?.join() === interfaces.join(), {
-    what: `network-status of ${sandbox.name} with ${interfaces.join()}`,
+  const isThere = (): boolean => {
+    const status = readStatus(node, sandbox) ?? [];
+    const names = status.map((element) => element.interface ?? "");
+    return names.join() === interfaces.join() &&
+      (macs === undefined ||
+        status.map(({ mac }) => mac).join() === macs.join());
+  };
+  const wanted = [...interfaces, ...macs ?? []];
+  await waitUntil(isThere, {
+    what: `network-status of ${sandbox.name} with ${wanted.join()}`,
   });
   return readStatus(node, sandbox) ?? [];
 }
@@ -231,9 +237,14 @@ export async function assertAgreement(
   attachments: readonly Expected[],
 ): Promise<void> {
   const ifnames = attachments.map(({ ifname }) => ifname);
-  const status = await waitForStatus(node, sandbox, ifnames);
   const kernel = await readKernel(sandbox);
   deepEqual(Object.keys(kernel).sort(), [...ifnames].sort());
+  const status = await waitForStatus(
+    node,
+    sandbox,
+    ifnames,
+    ifnames.map((ifname) => kernel[ifname]?.mac),
+  );
   for (const [index, { name, network, ifname }] of attachments.entries()) {
     const { mac, addresses } = kernel[ifname] ?? { mac: "", addresses: [] };
     const { result } = await readCache(node, sandbox, { network, ifname });

@@ -273,8 +273,17 @@ nodeTest(
     // Another boot: /run is empty, namespaces are gone, addresses are still written down.
     await Deno.remove(node.profile.socketDir, { recursive: true });
     await node.removeSandbox(sandbox);
+    await waitForNoPorts(networks);
     await node.startDaemon();
     assertDone(node, await node.cni("DEL", sandbox));
     await assertNothingLeft(node, networks, []);
   },
 );
+
+/** The kernel takes a namespace apart some time after its name is gone. */
+async function waitForNoPorts(networks: Networks): Promise<void> {
+  for (let tries = 200; tries > 0; tries--) {
+    if ((await networks.ports()).length === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -89,6 +89,8 @@ export interface AttachmentOptions {
   readonly attachment: AttachmentArgs;
   /** Ends the plugin that runs, and with it the command. */
   readonly signal: AbortSignal;
+  /** For DEL: what the ADD came to, from a caller who has kept it; without it the cache is asked. */
+  readonly result?: Result | undefined;
 }
 
 /** An attachment that GC keeps, spelled as on the wire. */
@@ -161,7 +163,7 @@ export async function addNetworkList(
 }
 
 /**
- * Deletes: the plugins in reverse order, from 0.4.0 on with the cached result; then the cache's file
+ * Deletes: the plugins in reverse order, from 0.4.0 on with the ADD's result; then the cache's file
  * goes. Neither a missing nor a damaged cache keeps a DEL from being done.
  *
  * Needs what `runtime.exec` and `runtime.cache` need.
@@ -176,9 +178,10 @@ export async function delNetworkList(
   assertVersion(list.cniVersion);
   const key = keyOf(list, options.attachment);
   const prevResult = supportsCommand("CHECK", list.cniVersion)
-    ? await cachedResult(runtime, list, key).catch((error: unknown) =>
-      tellDamage(runtime, error)
-    )
+    ? options.result ??
+      await cachedResult(runtime, list, key).catch((error: unknown) =>
+        tellDamage(runtime, error)
+      )
     : undefined;
   const run: Run = { command: "DEL", runtime, list, ...options };
   for (const plugin of list.plugins.toReversed()) {
@@ -629,7 +632,8 @@ function keyOf(
   return { networkName: list.name, containerId, ifname };
 }
 
-function toCached(
+/** What the cache keeps of an ADD; exported for those who write it again from what they know. */
+export function toCached(
   list: NetConfList,
   attachment: AttachmentArgs,
   result: Result,

@@ -93,6 +93,8 @@ export interface ResultCache {
    * asked, and what was written here since. An ADD of a container that nobody knows goes by it.
    */
   mayHold(containerId: string): boolean;
+  /** Whether there is a file of this one, readable or not; by the same knowledge. */
+  has(key: AttachmentKey): boolean;
   /** Removes what a crash left half-written; for the start of the one process that writes here. */
   tidy(): Promise<void>;
   /** All of them, or those of one network or container. */
@@ -120,13 +122,14 @@ export function createResultCache(cacheDir: string): ResultCache {
   const dir = `${cacheDir}/results`;
   const pathOf = (key: AttachmentKey): string => `${dir}/${fileNameOf(key)}`;
   let known: Set<string> | undefined;
+  const knownNames = (): Set<string> => known ??= new Set(namesIn(dir));
   return {
     read: (key) =>
       Promise.try(() => isWritable(key) ? read(pathOf(key), key) : undefined),
     write: (attachment) =>
       Promise.try(() => {
-        known?.add(fileNameOf(attachment));
         write(pathOf(attachment), { dir, attachment });
+        known?.add(fileNameOf(attachment));
       }),
     remove: (key) =>
       Promise.try(() => {
@@ -134,10 +137,9 @@ export function createResultCache(cacheDir: string): ResultCache {
         remove(pathOf(key));
         known?.delete(fileNameOf(key));
       }),
-    mayHold(containerId): boolean {
-      known ??= new Set(namesIn(dir));
-      return known.values().some((name) => name.includes(`-${containerId}-`));
-    },
+    mayHold: (containerId) =>
+      knownNames().values().some((name) => name.includes(`-${containerId}-`)),
+    has: (key) => isWritable(key) && knownNames().has(fileNameOf(key)),
     tidy: () => Promise.try(tidy, dir),
     list: (options) => Promise.try(list, dir, options ?? {}),
     async clear(containerId): Promise<void> {

@@ -228,6 +228,31 @@ Deno.test("mayHold() knows what was there before, and what was written, removed 
   assert.deepEqual(held(), [false, false, false]);
 });
 
+Deno.test("has() knows what was there before, and what was written, refused, removed and cleared since", async () => {
+  await using dir = await makeDir();
+  await createResultCache(dir.path).write(ATTACHMENT);
+  const cache = createResultCache(dir.path);
+  const keys = [
+    ATTACHMENT,
+    { ...ATTACHMENT, ifname: "net2" },
+    { ...ATTACHMENT, networkName: "../x" },
+  ];
+  const held = (): boolean[] => keys.map(cache.has);
+  assert.deepEqual(held(), [true, false, false]);
+  const other = { ...ATTACHMENT, ifname: "net2" };
+  const path = `${dir.path}/results/net-a-c1-net2`;
+  await Deno.mkdir(path);
+  await assert.rejects(cache.write(other), { code: ErrorCode.ioFailure });
+  assert.deepEqual(held(), [true, false, false]);
+  await Deno.remove(path);
+  await cache.write(other);
+  assert.deepEqual(held(), [true, true, false]);
+  await cache.remove(ATTACHMENT);
+  assert.deepEqual(held(), [false, true, false]);
+  await cache.clear("c1");
+  assert.deepEqual(held(), [false, false, false]);
+});
+
 Deno.test("tidy() removes what a crash left half-written, and nothing else", async () => {
   await using dir = await makeDir();
   const cache = createResultCache(dir.path);

@@ -386,6 +386,7 @@ async function detach(
   try {
     await delNetworkList(tools.runtime, parseConf(attachment.config), {
       attachment: argsOf(container, attachment),
+      result: attachment.result,
       signal,
     });
   } catch (error) {

@@ -29,6 +29,11 @@ import {
   parseShimConf,
 } from "./configuration.ts";
 import type { DaemonFlags } from "./daemon_flags.ts";
+import {
+  createDeferredResults,
+  type DeferredResults,
+  restoreResults,
+} from "./deferred_results.ts";
 import { createDispatch } from "./dispatch.ts";
 import { createLimits } from "./limits.ts";
 import { type OperationParts, UNDO_MS } from "./operations.ts";
@@ -49,7 +54,7 @@ import {
   waitForIndicator,
 } from "./readiness.ts";
 import { reconcile } from "./reconcile.ts";
-import { createRecords } from "./records.ts";
+import { createRecords, type Records } from "./records.ts";
 import {
   type Call,
   type Check,
@@ -107,13 +112,25 @@ function logPlugin({ log }: Call, event: PluginEvent): void {
   } else log.verbose(event.error.message, fields);
 }
 
+interface ResultCaches {
+  readonly cacheIn: (cacheDir: string) => DeferredResults;
+  /** Writes what waits in any of them. */
+  readonly flush: () => Promise<void>;
+}
+
 /** One result cache for each state directory that configurations name; there is one, as a rule. */
-function createResultCaches(): (cacheDir: string) => ResultCache {
-  const caches = new Map<string, ResultCache>();
-  return (cacheDir) => {
-    const cache = caches.get(cacheDir) ?? createResultCache(cacheDir);
-    caches.set(cacheDir, cache);
-    return cache;
+function createResultCaches(log: Log): ResultCaches {
+  const caches = new Map<string, DeferredResults>();
+  return {
+    cacheIn: (cacheDir) => {
+      const cache = caches.get(cacheDir) ??
+        createDeferredResults(createResultCache(cacheDir), log);
+      caches.set(cacheDir, cache);
+      return cache;
+    },
+    flush: async () => {
+      for (const cache of caches.values()) await cache.flush();
+    },
   };
 }
 
@@ -195,13 +212,32 @@ interface Core {
   readonly stack: AsyncDisposableStack;
 }
 
+/** The records, and results that are missing beside them. */
+async function loadRecords(
+  conf: DaemonConf,
+  { cacheIn, log }: Pick<ResultCaches, "cacheIn"> & { log: Log },
+): Promise<{ records: Records; bootId: string }> {
+  await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
+  const bootId = await readBootId(conf.socketDir);
+  const records = createRecords({ dir: conf.cniDir, bootId });
+  await records.load();
+  // Without one of its own, each request may bring another directory for results, and the record does not say which.
+  if (conf.document.values.cniDir !== undefined) {
+    await restoreResults(cacheIn(conf.cniDir), { records, bootId, log });
+  }
+  return { records, bootId };
+}
+
 /** The parts that every request works with. */
 async function createParts(
   core: Core,
 ): Promise<{ parts: OperationParts; observed: Observed }> {
   const { conf, surroundings, logging, readiness, stack } = core;
   const { log } = logging;
-  const tools = { exec: createExec(conf), cacheIn: createResultCaches() };
+  const { cacheIn, flush } = createResultCaches(log);
+  // After the last request and before the log ends.
+  stack.defer(flush);
+  const tools = { exec: createExec(conf), cacheIn };
   const { serviceAccountDir, perNodeCertificate } = conf;
   const links = stack.use(createClusterLinks({
     env: surroundings.env,
@@ -213,10 +249,7 @@ async function createParts(
     onRequest: (event) => observed.metrics?.requested(event),
   }));
   const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
-  await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
-  const bootId = await readBootId(conf.socketDir);
-  const records = createRecords({ dir: conf.cniDir, bootId });
-  await records.load();
+  const { records, bootId } = await loadRecords(conf, { cacheIn, log });
   const spool = createSpool(spoolDirIn(conf.cniDir));
   await links.begin(conf);
   const limits = createLimits({
@@ -343,6 +376,7 @@ export async function startDaemon(
     [Symbol.asyncDispose]: async () => {
       readiness.shutDown();
       await drain(parts, conf.shutdownTimeoutMs);
+      await parts.publisher.settled();
       await kept.disposeAsync();
     },
   };

@@ -4,6 +4,7 @@ import {
   HEAD_BYTES_MAX,
   parseRequestBody,
   parseRequestHead,
+  parseTarget,
 } from "./http_request.ts";
 
 function bytesOf(text: string): Uint8Array {
@@ -142,6 +143,40 @@ Deno.test("parseRequestHead() throws nothing but SyntaxError and RangeError on a
       }
     }),
   );
+});
+
+Deno.test("parseTarget() reads path and query as a URL has them, however they are written", async (t) => {
+  const table: [target: string, expected: ReturnType<typeof parseTarget>][] = [
+    ["/cni", { path: "/cni", query: "" }],
+    ["/readyz?verbose", { path: "/readyz", query: "?verbose" }],
+    ["/./cni", { path: "/cni", query: "" }],
+    ["/a/../cni#there", { path: "/cni", query: "" }],
+    ["/c%6ei", { path: "/c%6ei", query: "" }],
+    ["http://host/cni?x", { path: "/cni", query: "?x" }],
+    ["//host/cni", { path: "/cni", query: "" }],
+    ["*", { path: "/*", query: "" }],
+    ["", { path: "/", query: "" }],
+    ["http://[", undefined],
+    ["//", undefined],
+  ];
+  for (const [target, expected] of table) {
+    await t.step(
+      target || "nothing",
+      () => deepEqual(parseTarget({ method: "GET", target }), expected),
+    );
+  }
+  for (const method of ["CONNECT", "TRACE", "TRACK"]) {
+    equal(parseTarget({ method, target: "/cni" }), undefined, method);
+  }
+  const pieces = fc.constantFrom("/", "//", "cni", "a-b_c", ".", "..", "%2e");
+  const targets = fc.array(fc.oneof(pieces, fc.string())).map((some) =>
+    `/${some.join("")}`
+  );
+  fc.assert(fc.property(targets, (target) => {
+    const url = URL.parse(target, "http://multus");
+    const expected = url && { path: url.pathname, query: url.search };
+    deepEqual(parseTarget({ method: "GET", target }), expected ?? undefined);
+  }));
 });
 
 Deno.test("parseRequestBody() reads what is counted, what comes in chunks, and nothing where nothing is announced", () => {

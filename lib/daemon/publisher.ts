@@ -1,8 +1,10 @@
 /**
  * What the cluster is told about attachments: the network-status annotation
  * and events. All of it leaves by the side: a request never waits for it, and
- * never fails because of it. Retrying, and the API server's pace, are the
- * status writer's and the event recorder's.
+ * never fails because of it. What an ADD has to tell is put together after its
+ * answer has been sent: beginning a request to the API server takes a part of
+ * what the whole ADD takes. Retrying, and the API server's pace, are the status
+ * writer's and the event recorder's.
  */
 import type { DeviceInfoFiles } from "../devices/device_info.ts";
 import type { EventTarget } from "../kube/events.ts";
@@ -36,7 +38,7 @@ export interface Added {
 
 /** Tells the cluster. */
 export interface Publisher {
-  /** Attachments are there: events for the new ones, the status of all. */
+  /** Attachments are there: events for the new ones, the status of all; told in the event loop's next turn. */
   added(what: Added): void;
   /** The pod asks for a network that there is not. */
   notFound(
@@ -52,6 +54,8 @@ export interface Publisher {
   ): void;
   /** The network-status that a record stands for. */
   statusOf(record: AttachmentRecord): Promise<string>;
+  /** Resolves when all that was given so far is with those who write it. */
+  settled(): Promise<void>;
 }
 
 /** What the publisher works with. */
@@ -146,23 +150,34 @@ function announce({ link, pod, record, warnings, added }: Added): void {
 
 /** Makes the publisher; what it cannot even put together is logged. */
 export function createPublisher(tools: PublisherTools): Publisher {
+  const running = new Set<Promise<void>>();
   const write = (
     link: ClusterLink | undefined,
     record: AttachmentRecord,
     log: Log = tools.log,
   ): void => {
     if (link === undefined) return;
-    writeStatus(link, record, { ...tools, log }).catch((error: unknown) => {
-      const reason = error instanceof Error ? error.message : String(error);
-      log.error(`Cannot put the network status together: ${reason}`, {
-        container: record.containerId,
-      });
-    });
+    const writing = writeStatus(link, record, { ...tools, log })
+      .catch((error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        log.error(`Cannot put the network status together: ${reason}`, {
+          container: record.containerId,
+        });
+      })
+      .finally(() => running.delete(writing));
+    running.add(writing);
+  };
+  const waiting: Added[] = [];
+  const tell = (): void => {
+    for (const what of waiting.splice(0)) {
+      write(what.link, what.record, what.log);
+      announce(what);
+    }
   };
   return {
     added(what): void {
-      write(what.link, what.record, what.log);
-      announce(what);
+      // The answer is sent before the next turn of the event loop.
+      if (waiting.push(what) === 1) setTimeout(tell);
     },
     notFound: ({ link, pod, error }) =>
       link?.cluster.postEvent({
@@ -171,7 +186,14 @@ export function createPublisher(tools: PublisherTools): Publisher {
         reason: "NoNetworkFound",
         message: error.message,
       }),
-    changed: ({ link, record }) => write(link, record),
+    changed({ link, record }): void {
+      tell(); // What was made before this change is older.
+      write(link, record);
+    },
     statusOf: (record) => statusText(record, tools),
+    async settled(): Promise<void> {
+      tell();
+      await Promise.all(running);
+    },
   };
 }

@@ -38,6 +38,11 @@ import {
   REQUEST_BYTES_MAX,
   TRACE_NAMES,
 } from "../wire/request.ts";
+import {
+  type HttpRequest,
+  type HttpResponse,
+  textResponse,
+} from "./http_request.ts";
 import { ShuttingDownError } from "./shutting_down.ts";
 import type { Span, Tracer } from "../wire/tracing.ts";
 
@@ -202,74 +207,22 @@ export interface ServerParts {
   readonly tracer?: Tracer;
 }
 
-interface Answered
-  extends Pick<Served, "command" | "tally" | "error" | "isLate" | "log"> {
-  readonly response: Response;
+/** What a request was, as far as it could be read. */
+type Known = Pick<Served, "handler" | "command" | "tally" | "log">;
+
+interface Answered extends Known, Pick<Served, "error" | "isLate"> {
+  readonly response: HttpResponse;
 }
 
-/**
- * What all bodies that are being read may take together: configurations have a
- * few kB, so this is more requests than a node has pods, and far below the
- * daemon's memory limit.
- */
-const BODIES_BYTES_MAX = 64 * 1024 * 1024;
-
-/** The bytes of one body, counted until it is disposed of. */
-interface HeldBytes extends Disposable {
-  /** @throws {CniError} 6 when the body is too large, 11 when all of them are */
-  add(bytes: number): void;
-}
-
-/** Counts the bytes of all bodies that are being read; the answer begins one more. */
-function countBytes(): () => HeldBytes {
-  let bodiesBytes = 0;
-  return () => {
-    let held = 0;
-    return {
-      add(bytes): void {
-        held += bytes;
-        bodiesBytes += bytes;
-        if (held > REQUEST_BYTES_MAX) {
-          throw new CniError(
-            ErrorCode.decodingFailure,
-            `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
-          );
-        }
-        if (bodiesBytes > BODIES_BYTES_MAX) {
-          throw new CniError(
-            ErrorCode.tryAgainLater,
-            "Too much is being asked at once: the requests together are larger than 64 MiB",
-          );
-        }
-      },
-      [Symbol.dispose](): void {
-        bodiesBytes -= held;
-      },
-    };
-  };
-}
-
-/** What one handler works with: nothing of it is another's. */
-interface HandlerParts extends ServerParts {
-  readonly holdBytes: () => HeldBytes;
-}
-
-/** Reads a body of at most {@link REQUEST_BYTES_MAX}; a longer one is refused without being kept. */
-async function readBody(
-  request: Request,
-  { holdBytes }: HandlerParts,
-): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  using held = holdBytes();
-  for await (const chunk of request.body ?? []) {
-    held.add(chunk.length);
-    chunks.push(chunk);
+/** The text of a body of at most {@link REQUEST_BYTES_MAX}; bytes that are no text become replacement characters. */
+function decodeBody(body: Uint8Array): string {
+  if (body.length > REQUEST_BYTES_MAX) {
+    throw new CniError(
+      ErrorCode.decodingFailure,
+      `Request is larger than ${REQUEST_BYTES_MAX} bytes`,
+    );
   }
-  const [only] = chunks;
-  if (chunks.length === 1 && only !== undefined) {
-    return new TextDecoder().decode(only);
-  }
-  return await new Blob(chunks as BlobPart[]).text();
+  return new TextDecoder().decode(body);
 }
 
 /** The version of the configuration in `stdin`, for the error about it; whatever stands there instead is no reason for a second error. */
@@ -309,33 +262,33 @@ function toCniError(error: unknown): unknown {
 }
 
 async function answerCall(
-  request: Request,
-  parts: HandlerParts,
-  route: string,
+  request: HttpRequest,
+  parts: ServerParts,
 ): Promise<Answered> {
+  const { path } = request;
   if (request.method !== "POST") {
-    const headers = { allow: "POST" };
-    return { response: new Response("Use POST\n", { status: 405, headers }) };
+    const refused = { ...textResponse(405, "Use POST\n"), allow: "POST" };
+    return { handler: path, response: refused };
   }
   let version = DEFAULT_VERSION;
-  let known: Pick<Served, "command" | "tally" | "log"> = {};
+  let known: Known = { handler: path };
   let span: Span | undefined;
   try {
-    const text = await readBody(request, parts);
+    const text = decodeBody(request.body);
     const decoded = orUnreadable(() => decodeRequest(text));
     const untraced = toCall(decoded, request.signal, parts);
     span = startSpan(parts.tracer, untraced);
     const call = span === undefined ? untraced : { ...untraced, span };
     const { args, log, tally } = call;
-    known = { command: args.command, tally, log };
+    known = { handler: path, command: args.command, tally, log };
     version = versionOf(args.stdin);
     const { netns, ifname, args: cniArgs, stdin: config } = args;
     log.debug("Request", { netns, interface: ifname, cniArgs, config });
     const work = (): Promise<Result | undefined> =>
-      parts.operations[route === DELEGATE_ROUTE ? "delegate" : "cni"](call);
+      parts.operations[path === DELEGATE_ROUTE ? "delegate" : "cni"](call);
     const result = await (span === undefined ? work() : span.within(work));
     span?.end();
-    const isShim = route === CNI_ROUTE && clientOf(request) === "multus-shim";
+    const isShim = path === CNI_ROUTE && clientOf(request) === "multus-shim";
     const answered = resultResponse(
       result,
       isShim ? ownVersion(version) : resultVersion(request, version),
@@ -345,9 +298,9 @@ async function answerCall(
     span?.end(error);
     const document = toErrorDocument(toCniError(error), version);
     // Shims wait for the next daemon; controllers know no other status.
-    const isForNext = error instanceof ShuttingDownError && route === CNI_ROUTE;
+    const isForNext = error instanceof ShuttingDownError && path === CNI_ROUTE;
     const status = isForNext ? 503 : 400;
-    const response = Response.json(document, { status });
+    const response = jsonResponse(status, document);
     return { ...known, response, error: document, isLate: isLate(error) };
   }
 }
@@ -376,9 +329,8 @@ function isLate(error: unknown): boolean {
 }
 
 /** The program that asks, without its version. */
-function clientOf(request: Request): string {
-  const agent = request.headers.get("user-agent") ?? "";
-  return agent.slice(0, agent.indexOf("/"));
+function clientOf({ userAgent }: HttpRequest): string {
+  return userAgent.slice(0, userAgent.indexOf("/"));
 }
 
 /** The configuration's version for our own shim, which then prints what it gets. */
@@ -390,7 +342,7 @@ function ownVersion(confVersion: string): string {
  * The newest for all others, which make it their configuration's. Shims written in Go can do that only with
  * versions that they know, and fail the ADD with others; what is new in 1.1.0 an older configuration loses anyway.
  */
-function resultVersion(request: Request, confVersion: string): string {
+function resultVersion(request: HttpRequest, confVersion: string): string {
   const isSure = clientOf(request) !== "Go-http-client" ||
     confVersion === LATEST_VERSION;
   return isSure ? LATEST_VERSION : VERSION_OF_ALL_SHIMS;
@@ -402,53 +354,56 @@ const VERSION_OF_ALL_SHIMS = "1.0.0";
 function resultResponse(
   result: Result | undefined,
   version: string,
-): Response {
+): HttpResponse {
   const body = result === undefined
-    ? null
+    ? ""
     : encodeResult(formatResult(result, version));
-  const headers = { "content-type": "application/json" };
-  return new Response(body, { status: 200, headers });
+  return { status: 200, body, contentType: JSON_TYPE };
 }
 
-function readinessResponse(url: URL, checks: readonly Check[]): Response {
+const JSON_TYPE = "application/json";
+
+function jsonResponse(status: number, value: unknown): HttpResponse {
+  return { status, body: JSON.stringify(value), contentType: JSON_TYPE };
+}
+
+function readinessResponse(
+  query: string,
+  checks: readonly Check[],
+): HttpResponse {
   const ready = checks.every((check) => check.ok);
   const lines = checks.map((check) =>
     `[${check.ok ? "+" : "-"}] ${check.name}: ${check.reason}`
   );
   const failing = lines.filter((line) => line.startsWith("[-]"));
-  const shown = url.searchParams.has("verbose") ? lines : failing;
+  const isVerbose = new URLSearchParams(query).has("verbose");
+  const shown = isVerbose ? lines : failing;
   const text = [...shown, ready ? "ok" : "not ready"].join("\n");
-  return new Response(`${text}\n`, { status: ready ? 200 : 500 });
+  return textResponse(ready ? 200 : 500, `${text}\n`);
 }
 
-async function route(
-  request: Request,
-  parts: HandlerParts,
-): Promise<Answered & { handler: string }> {
-  const url = new URL(request.url);
-  switch (url.pathname) {
+function route(
+  request: HttpRequest,
+  parts: ServerParts,
+): Answered | Promise<Answered> {
+  const { path, query } = request;
+  switch (path) {
     case CNI_ROUTE:
     case DELEGATE_ROUTE:
-      return {
-        ...await answerCall(request, parts, url.pathname),
-        handler: url.pathname,
-      };
+      return answerCall(request, parts);
     case "/healthz":
-      return { response: new Response("ok\n"), handler: url.pathname };
+      return { handler: path, response: textResponse(200, "ok\n") };
     case "/readyz":
       return {
-        response: readinessResponse(url, parts.readiness()),
-        handler: url.pathname,
+        handler: path,
+        response: readinessResponse(query, parts.readiness()),
       };
     case "/status":
-      return {
-        response: Response.json(parts.status()),
-        handler: url.pathname,
-      };
+      return { handler: path, response: jsonResponse(200, parts.status()) };
     default:
       return {
-        response: new Response("Not found\n", { status: 404 }),
         handler: "other",
+        response: textResponse(404, "Not found\n"),
       };
   }
 }
@@ -456,15 +411,13 @@ async function route(
 /** The function from request to response. */
 export function createHandler(
   parts: ServerParts,
-): (request: Request) => Promise<Response> {
-  const handler = { ...parts, holdBytes: countBytes() };
+): (request: HttpRequest) => Promise<HttpResponse> {
   return async (request) => {
     const start = performance.now();
-    const { response, ...served } = await route(request, handler);
-    const client = request.headers.get("user-agent");
+    const { response, ...served } = await route(request, parts);
     parts.onServed({
       ...served,
-      ...(client === null ? {} : { client }),
+      client: request.userAgent,
       method: request.method,
       code: response.status,
       durationMs: performance.now() - start,

@@ -16,9 +16,13 @@ import type { Question } from "../wire/exchange.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import {
+  type HttpRequest,
+  type HttpResponse,
   parseRequestBody,
   parseRequestHead,
+  parseTarget,
   type RequestHead,
+  textResponse,
 } from "./http_request.ts";
 import { WAITING_MAX } from "./limits.ts";
 
@@ -124,7 +128,7 @@ async function removeFile(path: string): Promise<void> {
 }
 
 /** Answers a request; its signal is aborted when the client goes away. */
-export type Handler = (request: Request) => Promise<Response>;
+export type Handler = (request: HttpRequest) => Promise<HttpResponse>;
 
 /**
  * Serves `handler` on `<socketDir>/multus.sock`: the directory 0700, the socket 0600.
@@ -162,7 +166,7 @@ class CrowdedError extends Error {}
 /** A request as it came. */
 interface Received {
   readonly head: RequestHead;
-  readonly body: Uint8Array<ArrayBuffer>;
+  readonly body: Uint8Array;
 }
 
 class SocketServer implements Server {
@@ -249,9 +253,8 @@ class SocketServer implements Server {
       }
     };
     drain(conn).then(leave, leave);
-    const response = await this.#answer(received, gone.signal)
-      .catch(() => new Response("The daemon failed\n", { status: 500 }));
-    const bytes = await formatResponse(response, received.head.method);
+    const response = await this.#answer(received, gone.signal);
+    const bytes = formatResponse(response, received.head.method);
     isAnswered = true;
     connection.deadline = performance.now() + this.#limits.requestMs;
     await writeAll(conn, bytes);
@@ -264,7 +267,7 @@ class SocketServer implements Server {
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal === undefined) throw error;
-      await writeAll(connection.conn, await formatResponse(refusal));
+      await writeAll(connection.conn, formatResponse(refusal));
       return undefined;
     }
   }
@@ -314,11 +317,17 @@ class SocketServer implements Server {
   async #answer(
     { head, body }: Received,
     signal: AbortSignal,
-  ): Promise<Response> {
-    const request = toRequest(head, { body, signal });
-    return request === undefined
-      ? new Response("Not a path\n", { status: 400 })
-      : await this.#handler(request);
+  ): Promise<HttpResponse> {
+    const target = parseTarget(head);
+    if (target === undefined) return textResponse(400, "Not a path\n");
+    const { path, query } = target;
+    const { method, userAgent } = head;
+    const request = { method, path, query, userAgent, body, signal };
+    try {
+      return await this.#handler(request);
+    } catch {
+      return textResponse(500, "The daemon failed\n");
+    }
   }
 
   async #end(): Promise<void> {
@@ -344,17 +353,18 @@ class SocketServer implements Server {
 }
 
 /** What is said to a client whose request could not be read; undefined when it is not its request that is wrong. */
-function refusalOf(error: unknown): Response | undefined {
+function refusalOf(error: unknown): HttpResponse | undefined {
   if (error instanceof CrowdedError) {
-    const reason = "too much is being asked at once\n";
-    return new Response(reason, { status: 503 });
+    return textResponse(503, "too much is being asked at once\n");
   }
-  if (error instanceof RangeError) return new Response(null, { status: 431 });
-  if (error instanceof SyntaxError) return new Response(null, { status: 400 });
+  if (error instanceof RangeError) return { status: 431, body: "" };
+  if (error instanceof SyntaxError) return { status: 400, body: "" };
   return undefined;
 }
 
-const CONTINUE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
+const encoder = new TextEncoder();
+
+const CONTINUE = encoder.encode("HTTP/1.1 100 Continue\r\n\r\n");
 
 /** Reads until the client has gone; what it sends besides its request is nothing to us. */
 async function drain(conn: Deno.UnixConn): Promise<void> {
@@ -385,44 +395,14 @@ const REASONS: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
-async function formatResponse(
-  response: Response,
-  method = "GET",
-): Promise<Uint8Array> {
-  const { status, headers } = response;
-  const body = new Uint8Array(await response.arrayBuffer());
-  const lines = [
-    `HTTP/1.1 ${status} ${REASONS[status] ?? "Unknown"}`,
-    ...[...headers].map(([name, value]) => `${name}: ${value}`),
-    `date: ${new Date().toUTCString()}`,
-    "connection: close",
-    `content-length: ${body.length}`,
-    "\r\n",
-  ];
-  const head = new TextEncoder().encode(lines.join("\r\n"));
-  if (method === "HEAD") return head;
-  const bytes = new Uint8Array(head.length + body.length);
-  bytes.set(head);
-  bytes.set(body, head.length);
-  return bytes;
-}
-
-/** The request as a value; `undefined` when its path is none. */
-function toRequest(
-  { method, target, userAgent }: RequestHead,
-  { body, signal }: { body: Uint8Array<ArrayBuffer>; signal: AbortSignal },
-): Request | undefined {
-  const hasBody = method !== "GET" && method !== "HEAD";
-  try {
-    return new Request(new URL(target, "http://multus"), {
-      method,
-      signal,
-      // Who asks is the only header that an answer depends on.
-      headers: { "user-agent": userAgent },
-      ...(hasBody ? { body } : {}),
-    });
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    return undefined;
-  }
+/** The bytes of a response; HEAD is answered with its head alone. */
+function formatResponse(response: HttpResponse, method = "GET"): Uint8Array {
+  const { status, body, contentType, allow } = response;
+  let head = `HTTP/1.1 ${status} ${REASONS[status] ?? "Unknown"}\r\n`;
+  if (allow !== undefined) head += `allow: ${allow}\r\n`;
+  if (contentType !== undefined) head += `content-type: ${contentType}\r\n`;
+  head += `date: ${new Date().toUTCString()}\r\n`;
+  head += "connection: close\r\n";
+  head += `content-length: ${encoder.encode(body).length}\r\n\r\n`;
+  return encoder.encode(method === "HEAD" ? head : head + body);
 }

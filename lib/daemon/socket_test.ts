@@ -2,7 +2,9 @@ import { equal, match, ok, rejects } from "node:assert/strict";
 import { leaveStaleSocket } from "../../tests/scripted_daemon.ts";
 import { ask } from "../wire/ask.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
+import { type HttpResponse, textResponse } from "./http_request.ts";
 import {
+  type Handler,
   type Server,
   serveSocket,
   SOCKET_LIMITS,
@@ -13,14 +15,12 @@ import {
 const WAIT_MS = 10_000;
 const BRIEF = { ...SOCKET_LIMITS, headMs: 100, requestMs: 200 };
 
-type Handler = (request: Request) => Promise<Response>;
+function say(text: string): Promise<HttpResponse> {
+  return Promise.resolve(textResponse(200, text));
+}
 
-const echo: Handler = async (request) =>
-  new Response(
-    `${request.method} ${new URL(request.url).pathname} ${
-      (await request.text()).length
-    }`,
-  );
+const echo: Handler = ({ method, path, body }) =>
+  say(`${method} ${path} ${body.length}`);
 
 interface Served extends AsyncDisposable {
   readonly server: Server;
@@ -41,7 +41,7 @@ async function serve(
       const conn = await Deno.connect({ transport: "unix", path: server.path });
       connections.add(conn);
       // The server may have refused it already: that is what the test reads then.
-      await conn.write(new TextEncoder().encode(text)).catch(() => {});
+      await writeAll(conn, text).catch(() => {});
       return conn;
     },
     leave(conn): void {
@@ -54,6 +54,13 @@ async function serve(
       await Deno.remove(dir, { recursive: true });
     },
   };
+}
+
+async function writeAll(conn: Deno.UnixConn, text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) {
+    at += await conn.write(bytes.subarray(at));
+  }
 }
 
 /** Everything that the server says until it closes. */
@@ -72,6 +79,12 @@ async function ping({ server }: Served, body = "12345"): Promise<string> {
   const signal = AbortSignal.timeout(WAIT_MS);
   const question = { socketPath: server.path, route: "/cni", body };
   return (await ask(question, { signal })).body;
+}
+
+/** Asks again and again, until it is so. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + WAIT_MS;
+  while (!await isSo()) ok(performance.now() < end, "in time");
 }
 
 Deno.test("serveSocket() answers, with directory and socket for root alone", async () => {
@@ -209,6 +222,53 @@ Deno.test("serveSocket() answers other clients than shims, and closes after each
   }
 });
 
+Deno.test("serveSocket() writes what the handler answers, and how long it is in bytes", async (t) => {
+  const table: [what: string, response: HttpResponse, expected: string][] = [
+    [
+      "a text",
+      textResponse(200, "grün\n"),
+      "HTTP/1.1 200 OK\r\ncontent-type: text/plain;charset=UTF-8\r\n" +
+      "date: -\r\nconnection: close\r\ncontent-length: 6\r\n\r\ngrün\n",
+    ],
+    [
+      "another method than the allowed one",
+      { ...textResponse(405, "no"), allow: "POST" },
+      "HTTP/1.1 405 Method Not Allowed\r\nallow: POST\r\ncontent-type: text/plain;charset=UTF-8\r\n" +
+      "date: -\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
+    ],
+    [
+      "no body",
+      { status: 200, body: "", contentType: "application/json" },
+      "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" +
+      "date: -\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    ],
+  ];
+  for (const [what, response, expected] of table) {
+    await t.step(what, async () => {
+      await using served = await serve(() => Promise.resolve(response));
+      const conn = await served.connect("GET / HTTP/1.1\r\n\r\n");
+      const given = await readAll(conn);
+      equal(given.replace(/(?<=^date: )\w{3}, .* GMT$/m, "-"), expected);
+    });
+  }
+});
+
+Deno.test("serveSocket() bounds what all requests take together, and takes more when one has gone", async () => {
+  await using served = await serve(echo);
+  // Each fills a buffer of 2 MiB without being complete, so that it gets one of 8 MiB.
+  const head = "POST /cni HTTP/1.1\r\nContent-Length: 2097152\r\n\r\n";
+  const unfinished = head + "x".repeat(REQUEST_BYTES_MAX - head.length);
+  const conns = await Promise.all(
+    Array.from({ length: 8 }, () => served.connect(unfinished)),
+  );
+  const isCrowded = async (): Promise<boolean> =>
+    await ping(served) === "too much is being asked at once\n";
+  await until(isCrowded);
+  const [first] = conns;
+  if (first !== undefined) served.leave(first);
+  await until(async () => !await isCrowded());
+});
+
 Deno.test("serveSocket() reads a request however it is cut", async () => {
   await using served = await serve(echo);
   const request =
@@ -233,9 +293,9 @@ Deno.test("serveSocket() keeps its listening socket from programs that it starts
 
 Deno.test("serveSocket() hands on no more of a body than shows that it is too long", async () => {
   let seen = 0;
-  await using served = await serve(async (request) => {
-    seen = (await request.arrayBuffer()).byteLength;
-    return new Response("no", { status: 400 });
+  await using served = await serve(({ body }) => {
+    seen = body.length;
+    return Promise.resolve(textResponse(400, "no"));
   });
   const length = REQUEST_BYTES_MAX + 1024 * 1024;
   await ping(served, "x".repeat(length)).catch(() => {}); // Refused while it is still sending.
@@ -245,11 +305,11 @@ Deno.test("serveSocket() hands on no more of a body than shows that it is too lo
 Deno.test("serveSocket() tells the handler when the client has gone", async () => {
   const gone = Promise.withResolvers<void>();
   const started = Promise.withResolvers<void>();
-  await using served = await serve(async (request) => {
-    request.signal.addEventListener("abort", () => gone.resolve());
+  await using served = await serve(async ({ signal }) => {
+    signal.addEventListener("abort", () => gone.resolve());
     started.resolve();
     await gone.promise;
-    return new Response("late");
+    return say("late");
   });
   const conn = await Deno.connect({
     transport: "unix",
@@ -265,9 +325,9 @@ Deno.test("serveSocket() tells the handler when the client has gone", async () =
 
 Deno.test("serveSocket() does not abort a request that was answered", async () => {
   const signals: AbortSignal[] = [];
-  await using served = await serve((request) => {
-    signals.push(request.signal);
-    return Promise.resolve(new Response("done"));
+  await using served = await serve(({ signal }) => {
+    signals.push(signal);
+    return say("done");
   });
   equal(await ping(served), "done");
   await served.server.shutdown();
@@ -280,7 +340,7 @@ Deno.test("shutdown() leaves the socket of the next daemon alone", async () => {
   await using served = await serve(async () => {
     started.resolve();
     await release.promise;
-    return new Response("late");
+    return say("late");
   });
   const { path } = served.server;
   const answer = ping(served);
@@ -320,7 +380,7 @@ Deno.test("shutdown() waits for the answer, not for a client that does not send,
   await using served = await serve(async () => {
     started.resolve();
     await release.promise;
-    return new Response("answered");
+    return say("answered");
   });
   await served.connect("POST /cni HTTP/1.1\r\n");
   const answer = ping(served);

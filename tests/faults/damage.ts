@@ -4,6 +4,7 @@
  * writes them. The DEL that follows must undo every attachment nevertheless.
  */
 import { join } from "node:path";
+import { waitUntil } from "../api_server/wait.ts";
 import type { Sandbox } from "../node.ts";
 import type { Fault, Size } from "./fault.ts";
 import {
@@ -78,13 +79,22 @@ function recordOf({ node }: Ground, { containerId }: Sandbox): string {
 }
 
 async function resultsOf(
-  { node }: Ground,
-  { containerId }: Sandbox,
+  ground: Ground,
+  sandbox: Sandbox,
 ): Promise<string[]> {
+  const { node } = ground;
+  const { containerId } = sandbox;
   const dir = join(node.profile.cniStateDir, "results");
-  const entries = await Array.fromAsync(Deno.readDir(dir));
-  return entries.filter(({ name }) => name.includes(containerId))
-    .map(({ name }) => join(dir, name));
+  const { length } = await readElements(ground, sandbox);
+  let paths: string[] = [];
+  // They are written behind the answer.
+  await waitUntil(async () => {
+    const entries = await Array.fromAsync(Deno.readDir(dir));
+    paths = entries.filter(({ name }) => name.includes(containerId))
+      .map(({ name }) => join(dir, name));
+    return paths.length === length;
+  }, { what: `${length} results of ${containerId}` });
+  return paths;
 }
 
 async function damageFile(path: string, damage: Damage): Promise<void> {
@@ -155,8 +165,8 @@ export const DAMAGED: Fault = faultOf(
 );
 
 async function loseAll(ground: Ground, sandbox: Sandbox): Promise<void> {
-  await Deno.truncate(recordOf(ground, sandbox));
   await loseResults(ground, sandbox);
+  await Deno.truncate(recordOf(ground, sandbox));
 }
 
 async function loseResults(ground: Ground, sandbox: Sandbox): Promise<void> {
