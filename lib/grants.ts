@@ -488,8 +488,7 @@ export const V8_FLAGS: Readonly<Record<Executable, readonly string[]>> = {
   // With `expose-gc`, `quiet_collection.ts` can collect when there is nothing to do. Without the last of
   // its compilers V8 keeps 3 MB less, and what the daemon does runs too seldom to be worth its work.
   "multus-daemon": [
-    "--max-semi-space-size=1",
-    "--optimize-for-size",
+    "--max-semi-space-size=2",
     "--expose-gc",
     "--no-opt",
   ],

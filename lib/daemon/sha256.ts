@@ -76,9 +76,19 @@ function mix(state: Uint32Array, words: Uint32Array): void {
     b = a;
     a = (t1 + s0 + majority) | 0;
   }
-  for (const [at, word] of [a, b, c, d, e, f, g, h].entries()) {
-    state[at] = (state[at] ?? 0) + word;
-  }
+  add(state, 0, a);
+  add(state, 1, b);
+  add(state, 2, c);
+  add(state, 3, d);
+  add(state, 4, e);
+  add(state, 5, f);
+  add(state, 6, g);
+  add(state, 7, h);
+}
+
+/** Without a list of them: this runs for each 64 bytes. */
+function add(state: Uint32Array, at: number, word: number): void {
+  state[at] = (state[at] ?? 0) + word;
 }
 
 function turn(word: number, bits: number): number {

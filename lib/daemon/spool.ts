@@ -100,8 +100,17 @@ export function createSpool(dir: string): Spool {
       // A cut id may be another container's: its entries are worked off, which is harmless.
       if (containerId !== spoolPrefix(containerId)) return;
       await recoverOnce();
-      for (const place of [dir, `${dir}/${TAKEN}`]) {
-        for (const name of listNames(place)) {
+      const waiting = namesIfThere(dir);
+      // Hardly ever is there anything, not even the directory.
+      if (waiting === undefined) return;
+      const taken = listNames(`${dir}/${TAKEN}`);
+      for (
+        const [place, names] of [[dir, waiting], [
+          `${dir}/${TAKEN}`,
+          taken,
+        ]] as const
+      ) {
+        for (const name of names) {
           if (parseSpoolName(name)?.containerId !== containerId) continue;
           await removeIfThere(`${place}/${name}`);
         }
@@ -189,7 +198,7 @@ async function drainEntry(
 }
 
 async function recover(dir: string): Promise<void> {
-  for (const name of await listNames(`${dir}/${TAKEN}`)) {
+  for (const name of listNames(`${dir}/${TAKEN}`)) {
     await moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`);
   }
 }
@@ -211,11 +220,16 @@ async function listEntries(dir: string): Promise<SpoolEntry[]> {
   return entries.sort((a, b) => a.leftMs - b.leftMs);
 }
 
-/**
- * The names in a directory, without our own sub-directories; bounded, what is beyond comes with the next round.
- * A look into the kernel's own cache, twice for each ADD and DEL, and there is hardly ever anything.
- */
+/** The names in a directory, without our own sub-directories; none when there is no such directory. */
 function listNames(dir: string): string[] {
+  return namesIfThere(dir) ?? [];
+}
+
+/**
+ * Undefined when there is no such directory; bounded, what is beyond comes with the next round. A look into the
+ * kernel's own cache, for each ADD and DEL.
+ */
+function namesIfThere(dir: string): string[] | undefined {
   const names: string[] = [];
   try {
     for (const { name } of Deno.readDirSync(dir)) {
@@ -223,7 +237,8 @@ function listNames(dir: string): string[] {
       if (names.push(name) >= SPOOL_COUNT_MAX) break;
     }
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
   return names;
 }
