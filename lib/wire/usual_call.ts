@@ -58,21 +58,27 @@ export async function makeUsualCall(world: World): Promise<Begun | undefined> {
   const command = world.env("CNI_COMMAND");
   const isUsual = command === "ADD" || command === "DEL" ||
     command === "VERSION";
-  if (!isUsual || world.args.length > 0) return {};
-  if (isPassthruName(world.programName)) return {};
+  const isPlain = world.args.length === 0 &&
+    !isPassthruName(world.programName) &&
+    world.env("TRACEPARENT") === undefined;
+  if (!isUsual || !isPlain) return {};
   const input = readInput(world.stdin);
-  const call = input.isWhole ? readCall(world, input.bytes) : undefined;
-  if (call === undefined) return { input };
+  const conf = input.isWhole ? readConf(input.bytes) : undefined;
+  if (conf === undefined) return { input };
   if (command === "VERSION") {
-    print(world.stdout, `${formatVersionDocument(call.cniVersion)}\n`);
+    print(world.stdout, `${formatVersionDocument(conf.cniVersion)}\n`);
     return undefined;
   }
-  const asked = await ask(call, PATIENCE[command].totalMs);
+  const asked = await ask(world, {
+    ...conf,
+    bytes: input.bytes,
+    totalMs: PATIENCE[command].totalMs,
+  });
   if (asked === undefined) return { input };
   const body = await readAnswer(asked);
   const text = body === undefined || command === "DEL"
     ? body && ""
-    : formatAdded(body, call.cniVersion);
+    : formatAdded(body, conf.cniVersion);
   if (text === undefined) return { input, asked };
   asked.exchange.conn.close();
   print(world.stdout, text);
@@ -95,15 +101,12 @@ function readInput(stdin: World["stdin"]): Input {
   return { bytes: buffer.subarray(0, length), isWhole };
 }
 
-interface Call {
+interface Conf {
   readonly cniVersion: string;
   readonly socketPath: string;
-  readonly body: string;
 }
 
-function readCall(world: World, bytes: Uint8Array): Call | undefined {
-  const env = readCallEnv(world.env);
-  if (!isPlainEnv(env)) return undefined;
+function readConf(bytes: Uint8Array): Conf | undefined {
   const text = new TextDecoder().decode(bytes);
   // It stands for what is no UTF-8.
   if (text.includes("\uFFFD")) return undefined;
@@ -113,25 +116,19 @@ function readCall(world: World, bytes: Uint8Array): Call | undefined {
     const isPlain = isSupportedVersion(conf.cniVersion) &&
       isPlainDir(dir) && isPlainDir(conf.cniDir ?? DEFAULT_CNI_DIR) &&
       conf.type !== "passthru" && conf.shimWaitSeconds === undefined;
-    if (!isPlain) return undefined;
-    return {
-      cniVersion: conf.cniVersion,
-      socketPath: `${dir}/${SOCKET_NAME}`,
-      body: encodeRequest({ env, config: encodeConfig(bytes) }),
-    };
+    return isPlain
+      ? { cniVersion: conf.cniVersion, socketPath: `${dir}/${SOCKET_NAME}` }
+      : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** A trace is no usual thing. */
 function isPlainEnv(env: Readonly<Record<string, string>>): boolean {
-  if (env.CNI_COMMAND === "VERSION") return true;
   const { CNI_CONTAINERID: id = "", CNI_IFNAME: name = "" } = env;
   return isPlainName(id) && isPlainName(name) &&
     name.length <= IFNAME_LENGTH_MAX && !!env.CNI_PATH &&
-    (!!env.CNI_NETNS || env.CNI_COMMAND === "DEL") &&
-    env.TRACEPARENT === undefined;
+    (!!env.CNI_NETNS || env.CNI_COMMAND === "DEL");
 }
 
 /** Letters and digits of ASCII; "-", "." and "_" but at the start. */
@@ -152,13 +149,22 @@ function isPlainDir(value: unknown): boolean {
     !value.endsWith("/") && !value.includes("\0");
 }
 
-/** Undefined when nobody listens, or it is not granted. */
-async function ask(call: Call, totalMs: number): Promise<Asked | undefined> {
-  const { socketPath, body } = call;
-  let conn: Deno.UnixConn;
-  try {
-    conn = await Deno.connect({ transport: "unix", path: socketPath });
-  } catch {
+/** Undefined when nobody listens, when it is not granted, or when there is something wrong with the environment. */
+async function ask(
+  world: World,
+  call: Conf & { readonly bytes: Uint8Array; readonly totalMs: number },
+): Promise<Asked | undefined> {
+  const { socketPath, bytes, totalMs } = call;
+  // The daemon wakes up while the question is being put together.
+  const connecting = Deno.connect({ transport: "unix", path: socketPath })
+    .catch(() => undefined);
+  const env = readCallEnv(world.env);
+  const body = isPlainEnv(env)
+    ? encodeRequest({ env, config: encodeConfig(bytes) })
+    : undefined;
+  const conn = await connecting;
+  if (conn === undefined || body === undefined) {
+    conn?.close();
     return undefined;
   }
   const exchange = beginExchange(conn, { socketPath, route: CNI_ROUTE, body });

@@ -1,8 +1,12 @@
 /**
  * One row of the benchmark: what was measured, the floor that was measured
- * beside it, and how far from the floor it may be.
+ * beside it, and how far from the floor it may be. Where figure and floor were
+ * measured in turns, each round is judged by its own floor and the median of
+ * the rounds counts: the processors of a machine that is shared run at half
+ * their speed one second and at all of it the next, and the median of all
+ * figures may be of one kind, that of all floors of the other.
  */
-import { exactly, type Sample } from "./statistics.ts";
+import { exactly, type Sample, summarize } from "./statistics.ts";
 
 /** What a figure is counted in. */
 export type Unit = "ms" | "MB" | "kB" | "/s" | "requests" | "%";
@@ -16,6 +20,8 @@ export interface Figure {
   readonly floor?: { readonly what: string; readonly value: Sample };
   /** How the limit is worded, and what it is in this run. */
   readonly limit: { readonly rule: string; readonly value: number };
+  /** Of rounds: how the value stands to its floor, and to the limit that follows from it. */
+  readonly rounds?: { readonly ratio: Sample; readonly share: Sample };
   /** Whether the value must not be above the limit, or not below it. */
   readonly sense: "at most" | "at least";
   /** More about it, for a person. */
@@ -55,6 +61,36 @@ export function overFloor(
   };
 }
 
+/** What was measured in one round. */
+export interface Round {
+  readonly value: number;
+  readonly floor: number;
+}
+
+/** A figure over its floor, measured in turns with it. */
+export function overFloorInRounds(
+  name: string,
+  unit: Unit,
+  parts: { rounds: readonly Round[]; rule: FloorRule; note?: string },
+): Figure {
+  const { rounds, rule, ...rest } = parts;
+  const { factor, plus = 0 } = rule;
+  const figure = overFloor(name, unit, {
+    value: summarize(rounds.map(({ value }) => value)),
+    floor: summarize(rounds.map(({ floor }) => floor)),
+    rule,
+    ...rest,
+  });
+  const ratio = rounds.map(({ value, floor }) => value / floor);
+  const share = rounds.map(({ value, floor }) =>
+    value / (floor * factor + plus)
+  );
+  return {
+    ...figure,
+    rounds: { ratio: summarize(ratio), share: summarize(share) },
+  };
+}
+
 /** A figure with a limit of its own. */
 export function within(
   name: string,
@@ -73,7 +109,8 @@ export function within(
 }
 
 /** Whether a figure keeps its limit. */
-export function holds({ value, limit, sense }: Figure): boolean {
+export function holds({ value, limit, sense, rounds }: Figure): boolean {
+  if (rounds !== undefined) return rounds.share.median <= 1;
   return sense === "at most"
     ? value.median <= limit.value
     : value.median >= limit.value;

@@ -99,6 +99,7 @@ async function measureOnNode(groups: readonly Group[]): Promise<Report> {
   const dir = await Deno.makeTempDir({ prefix: "multus-bench-" });
   try {
     const noop = await compileC("noop", dir);
+    const asker = await compileC("asker", dir);
     const stopwatchProgram = await compileC("stopwatch", dir);
     const bundles = {
       "multus-shim": join(bundleDir, "multus-shim.js"),
@@ -106,7 +107,8 @@ async function measureOnNode(groups: readonly Group[]): Promise<Report> {
       "multusctl": join(bundleDir, "multusctl.js"),
     };
     await using api = startApi();
-    await using node = await BenchNode.create(dir, { bundles, api, noop });
+    const parts = { bundles, api, noop, asker };
+    await using node = await BenchNode.create(dir, parts);
     const stopwatch = createStopwatch(stopwatchProgram);
     const shimBundle = bundles["multus-shim"];
     return await measureAll({ node, stopwatch, noop, shimBundle, say }, groups);

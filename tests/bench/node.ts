@@ -9,7 +9,6 @@ import { RUN_FLAGS } from "../../lib/cli/launcher.ts";
 import { parseProfile } from "../../lib/cli/profile.ts";
 import { grantsOf, permissionFlags, type Profile } from "../../lib/grants.ts";
 import { SERVICE_ACCOUNT_DIR } from "../../lib/kube/credential_sources.ts";
-import type { Answer } from "../../lib/wire/answer.ts";
 import { ask } from "../../lib/wire/ask.ts";
 import { socketPathIn } from "../../lib/wire/places.ts";
 import {
@@ -20,6 +19,7 @@ import {
 import { findPluginDir } from "../prerequisites.ts";
 import { runProgram } from "../node.ts";
 import type { BenchApi } from "./api.ts";
+import { type LineProcess, startLineProcess } from "./line_process.ts";
 import { NAMESPACE, NODE_NAME, noopConf, uidOf } from "./objects.ts";
 import type { Job } from "./stopwatch.ts";
 
@@ -139,21 +139,29 @@ export class BenchNode implements AsyncDisposable {
   readonly profile: Profile;
   readonly api: BenchApi;
   readonly #port: number;
+  readonly #asker: LineProcess;
   #daemon: Deno.ChildProcess | undefined;
 
   private constructor(
-    parts: { dir: string; profile: Profile; api: BenchApi; port: number },
+    parts: {
+      dir: string;
+      profile: Profile;
+      api: BenchApi;
+      port: number;
+      asker: LineProcess;
+    },
   ) {
     this.dir = parts.dir;
     this.profile = parts.profile;
     this.api = parts.api;
     this.#port = parts.port;
+    this.#asker = parts.asker;
   }
 
-  /** Makes the node in a directory, from bundles, with a compiled `noop`. */
+  /** Makes the node in a directory, from bundles, with `noop` and `asker` compiled. */
   static async create(
     dir: string,
-    parts: { bundles: Bundles; api: BenchApi; noop: string },
+    parts: { bundles: Bundles; api: BenchApi; noop: string; asker: string },
   ): Promise<BenchNode> {
     const account = await parts.api.tell({});
     await mountServiceAccount(account);
@@ -166,7 +174,8 @@ export class BenchNode implements AsyncDisposable {
       target: profile.programDir,
       say: () => {},
     });
-    const node = new BenchNode({ dir, profile, api: parts.api, port });
+    const asker = startLineProcess([parts.asker]);
+    const node = new BenchNode({ dir, profile, api: parts.api, port, asker });
     await Deno.mkdir(OUT_DIR);
     await Deno.writeTextFile(node.confFile, node.shimConf());
     return node;
@@ -278,17 +287,11 @@ export class BenchNode implements AsyncDisposable {
       env: this.cniEnv(command, container),
       config: encodeConfig(new TextEncoder().encode(this.shimConf())),
     });
-    const question = {
-      socketPath: socketPathIn(this.profile.socketDir),
-      route: CNI_ROUTE,
-      body,
-    };
-    const signal = AbortSignal.timeout(WAIT_MS);
-    const start = performance.now();
-    const answer: Answer = await ask(question, { signal });
-    const durationMs = performance.now() - start;
-    if (answer.status === 200) return durationMs;
-    throw new CallError(`${command} of ${container.pod}: ${answer.body}`);
+    const socketPath = socketPathIn(this.profile.socketDir);
+    const said = await this.#asker.tell(`${socketPath} ${CNI_ROUTE} ${body}`);
+    const [micros, status, ...text] = said.split(" ");
+    if (status === "200") return Number(micros) / 1000;
+    throw new CallError(`${command} of ${container.pod}: ${text.join(" ")}`);
   }
 
   /** The shim's execution for a call. */
@@ -313,5 +316,6 @@ export class BenchNode implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stopDaemon();
+    await this.#asker[Symbol.asyncDispose]();
   }
 }

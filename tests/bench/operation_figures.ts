@@ -1,8 +1,8 @@
 /** What ADD and DEL cost with three delegates that do nothing, and what of it a slow API server adds. */
-import { overFloor, within } from "./figure.ts";
+import { overFloorInRounds, type Round, within } from "./figure.ts";
 import type { LineProcess } from "./line_process.ts";
 import { type BenchNode, containerFor } from "./node.ts";
-import { type Sample, summarize } from "./statistics.ts";
+import { summarize } from "./statistics.ts";
 import {
   floorScript,
   type Group,
@@ -65,46 +65,45 @@ async function measureDaemon(surroundings: Surroundings): Promise<Measured> {
   await startWarm(surroundings);
   await using loop = startSpawnLoop(surroundings);
   await spawnThree(loop, WARM_UP);
-  const floor: number[] = [];
-  const add: number[] = [];
-  const del: number[] = [];
+  const add: Round[] = [];
+  const del: Round[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    floor.push(...await spawnThree(loop, PER_ROUND));
-    const round = await addAndDelete(node, PER_ROUND);
-    add.push(...round.add);
-    del.push(...round.del);
+    const floor = middle(await spawnThree(loop, PER_ROUND));
+    const measured = await addAndDelete(node, PER_ROUND);
+    add.push({ value: middle(measured.add), floor });
+    del.push({ value: middle(measured.del), floor });
   }
-  const common = { floor: summarize(floor), rule: DAEMON_RULE };
   return {
     figures: [
-      overFloor("ADD, 3 no-op, daemon only", "ms", {
-        value: summarize(add),
-        ...common,
+      overFloorInRounds("ADD, 3 no-op, daemon only", "ms", {
+        rounds: add,
+        rule: DAEMON_RULE,
       }),
-      overFloor("DEL, 3 no-op, daemon only", "ms", {
-        value: summarize(del),
-        ...common,
+      overFloorInRounds("DEL, 3 no-op, daemon only", "ms", {
+        rounds: del,
+        rule: DAEMON_RULE,
         note: "not in the table of the issue: for comparison",
       }),
     ],
   };
 }
 
+function middle(values: readonly number[]): number {
+  return summarize(values).median;
+}
+
 /** Over the socket, without the shim. */
 export const daemonFigures: Group = { name: "daemon", measure: measureDaemon };
 
-interface WholeRounds {
-  readonly shimFloor: number[];
-  readonly spawnFloor: number[];
-  readonly add: number[];
-  readonly del: number[];
+interface WholeRound {
+  readonly add: Round;
+  readonly del: Round;
 }
 
 async function wholeRound(
   { node, stopwatch }: Surroundings,
   loop: LineProcess,
-  rounds: WholeRounds,
-): Promise<void> {
+): Promise<WholeRound> {
   const jobs = Array.from({ length: PER_ROUND }, () => {
     const container = containerFor(POD_NAME);
     return [
@@ -112,21 +111,16 @@ async function wholeRound(
       node.shimJob("ADD", container),
       node.shimJob("DEL", container),
     ];
-  }).flat();
-  const { timings } = await stopwatch(jobs);
-  const targets = [rounds.shimFloor, rounds.add, rounds.del];
-  for (const [index, { wallMs }] of timings.entries()) {
-    targets[index % targets.length]?.push(wallMs);
-  }
-  rounds.spawnFloor.push(...await spawnThree(loop, PER_ROUND));
-}
-
-function sum(a: Sample, b: Sample): Sample {
+  });
+  const { timings } = await stopwatch(jobs.flat());
+  const every = (offset: number): number =>
+    middle(
+      timings.filter((_, at) => at % 3 === offset).map(({ wallMs }) => wallMs),
+    );
+  const floor = every(0) + middle(await spawnThree(loop, PER_ROUND));
   return {
-    median: a.median + b.median,
-    low: a.low + b.low,
-    high: a.high + b.high,
-    count: Math.min(a.count, b.count),
+    add: { value: every(1), floor },
+    del: { value: every(2), floor },
   };
 }
 
@@ -134,26 +128,19 @@ async function measureWhole(surroundings: Surroundings): Promise<Measured> {
   await startWarm(surroundings);
   await using loop = startSpawnLoop(surroundings);
   await spawnThree(loop, WARM_UP);
-  const rounds: WholeRounds = {
-    shimFloor: [],
-    spawnFloor: [],
-    add: [],
-    del: [],
-  };
+  const rounds: WholeRound[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    await wholeRound(surroundings, loop, rounds);
+    rounds.push(await wholeRound(surroundings, loop));
   }
-  const floor = sum(summarize(rounds.shimFloor), summarize(rounds.spawnFloor));
-  const common = { floor, rule: WHOLE_RULE };
   return {
     figures: [
-      overFloor("ADD, 3 no-op, whole", "ms", {
-        value: summarize(rounds.add),
-        ...common,
+      overFloorInRounds("ADD, 3 no-op, whole", "ms", {
+        rounds: rounds.map(({ add }) => add),
+        rule: WHOLE_RULE,
       }),
-      overFloor("DEL, 3 no-op, whole", "ms", {
-        value: summarize(rounds.del),
-        ...common,
+      overFloorInRounds("DEL, 3 no-op, whole", "ms", {
+        rounds: rounds.map(({ del }) => del),
+        rule: WHOLE_RULE,
       }),
     ],
   };
@@ -165,12 +152,13 @@ export const wholeFigures: Group = { name: "whole", measure: measureWhole };
 async function measureDelay(surroundings: Surroundings): Promise<Measured> {
   const { node } = surroundings;
   await startWarm(surroundings);
-  const at = { once: [] as number[], late: [] as number[] };
+  const rounds: Round[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     await node.api.tell({ delayMs: 0 });
-    at.once.push(...(await addAndDelete(node, PER_ROUND)).add);
+    const once = await addAndDelete(node, PER_ROUND);
     await node.api.tell({ delayMs: DELAY_MS });
-    at.late.push(...(await addAndDelete(node, PER_ROUND)).add);
+    const late = await addAndDelete(node, PER_ROUND);
+    rounds.push({ value: middle(late.add), floor: middle(once.add) });
   }
   await node.api.tell({ delayMs: 0 });
   const rule = {
@@ -178,15 +166,8 @@ async function measureDelay(surroundings: Surroundings): Promise<Measured> {
     factor: 1,
     plus: DELAYED_MS_MAX,
   };
-  return {
-    figures: [
-      overFloor(`ADD, daemon only, API answers ${DELAY_MS} ms late`, "ms", {
-        value: summarize(at.late),
-        floor: summarize(at.once),
-        rule,
-      }),
-    ],
-  };
+  const name = `ADD, daemon only, API answers ${DELAY_MS} ms late`;
+  return { figures: [overFloorInRounds(name, "ms", { rounds, rule })] };
 }
 
 /** Nothing on the way of an ADD may wait for a write to the API server. */

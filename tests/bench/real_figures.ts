@@ -1,10 +1,9 @@
 /** ADD with plugins that make interfaces, against the same plugins executed one after the other by hand. */
 import { join } from "node:path";
 import { findPluginDir } from "../prerequisites.ts";
-import { overFloor } from "./figure.ts";
+import { overFloorInRounds, type Round } from "./figure.ts";
 import { type Container, containerFor, OUT_DIR, run } from "./node.ts";
 import { networkObject } from "./objects.ts";
-import { summarize } from "./statistics.ts";
 import type { Job } from "./stopwatch.ts";
 import type { Group, Measured, Surroundings } from "./surroundings.ts";
 
@@ -126,20 +125,20 @@ function shimJob(
 async function measureRounds(
   real: Real,
   rounds: number,
-): Promise<{ floor: number[]; add: number[] }> {
+): Promise<Round[]> {
   const { stopwatch } = real.surroundings;
-  const floor: number[] = [];
-  const add: number[] = [];
+  const measured: Round[] = [];
   await run("ip", "netns", "add", "bench-real");
   for (let round = 0; round < rounds; round++) {
     const container = containerFor(POD, "/var/run/netns/bench-real");
-    floor.push((await stopwatch(byHand(real, "ADD", container))).wallMs);
+    const floor = await stopwatch(byHand(real, "ADD", container));
     await stopwatch(byHand(real, "DEL", container).toReversed());
-    add.push((await stopwatch([shimJob(real, "ADD", container)])).wallMs);
+    const add = await stopwatch([shimJob(real, "ADD", container)]);
     await stopwatch([shimJob(real, "DEL", container)]);
+    measured.push({ value: add.wallMs, floor: floor.wallMs });
   }
   await run("ip", "netns", "delete", "bench-real");
-  return { floor, add };
+  return measured;
 }
 
 async function measure(surroundings: Surroundings): Promise<Measured> {
@@ -152,18 +151,21 @@ async function measure(surroundings: Surroundings): Promise<Measured> {
   );
   const real = await prepare(surroundings);
   await measureRounds(real, WARM_UP_ROUNDS);
-  const { floor, add } = await measureRounds(real, ROUNDS);
+  const measured = await measureRounds(real, ROUNDS);
   return {
     figures: [
-      overFloor("ADD, whole, bridge + macvlan + bridge, host-local", "ms", {
-        value: summarize(add),
-        floor: summarize(floor),
-        rule: {
-          what: "the plugins one after the other, by hand in C",
-          factor: FACTOR,
-          plus: PLUS_MS,
+      overFloorInRounds(
+        "ADD, whole, bridge + macvlan + bridge, host-local",
+        "ms",
+        {
+          rounds: measured,
+          rule: {
+            what: "the plugins one after the other, by hand in C",
+            factor: FACTOR,
+            plus: PLUS_MS,
+          },
         },
-      }),
+      ),
     ],
   };
 }

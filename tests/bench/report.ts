@@ -23,10 +23,17 @@ function show({ median, low, high, count }: Sample, unit: Unit): string {
 }
 
 /** How a value stands to its floor: "1.31 x". */
-function ratio({ value, floor }: Figure): string {
+function ratio({ value, floor, rounds }: Figure): string {
+  if (rounds !== undefined) return `, ${rounds.ratio.median.toFixed(2)} x`;
   return floor === undefined || floor.value.median === 0
     ? ""
     : `, ${(value.median / floor.value.median).toFixed(2)} x`;
+}
+
+/** How much of the limit is used up: what a figure is judged by. */
+function share({ rounds }: Figure): string {
+  if (rounds === undefined) return "";
+  return `, ${(rounds.share.median * 100).toFixed(0)} % of it`;
 }
 
 function limitText({ limit, sense, unit, floor }: Figure): string {
@@ -40,7 +47,7 @@ function cells(figure: Figure): string[] {
     name,
     `${show(value, unit)}${ratio(figure)}`,
     floor === undefined ? "" : show(floor.value, unit),
-    limitText(figure),
+    `${limitText(figure)}${share(figure)}`,
     holds(figure) ? "holds" : "MISSED",
   ];
 }

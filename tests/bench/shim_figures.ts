@@ -2,9 +2,13 @@
 import { join } from "node:path";
 import { encodeResult } from "../../lib/wire/answer.ts";
 import { socketPathIn } from "../../lib/wire/places.ts";
-import { type Figure, overFloor, within } from "./figure.ts";
+import {
+  type Figure,
+  overFloorInRounds,
+  type Round,
+  within,
+} from "./figure.ts";
 import { containerFor } from "./node.ts";
-import { type Sample, summarize } from "./statistics.ts";
 import type { Timing } from "./stopwatch.ts";
 import {
   floorScript,
@@ -52,28 +56,30 @@ async function measureRounds(
   return { floor: every(0), version: every(1), add: every(2) };
 }
 
-function sampleOf(timings: readonly Timing[], key: keyof Timing): Sample {
-  return summarize(timings.map((timing) => timing[key]));
+function inRounds(
+  { floor, ...rest }: Rounds,
+  what: "version" | "add",
+  key: keyof Timing,
+): Round[] {
+  return rest[what].map((timing, at) => ({
+    value: timing[key],
+    floor: floor[at]?.[key] ?? 0,
+  }));
 }
 
 function toFigures(rounds: Rounds): Figure[] {
   const kinds = [["wall", "wallMs"], ["CPU", "cpuMs"]] as const;
-  return kinds.flatMap(([kind, key]) => {
-    const floor = sampleOf(rounds.floor, key);
-    const what = "deno run of Deno.exit(0), the same flags";
-    return [
-      overFloor(`shim VERSION, ${kind}`, "ms", {
-        value: sampleOf(rounds.version, key),
-        floor,
-        rule: { what, factor: VERSION_FACTOR },
-      }),
-      overFloor(`shim ADD, ${kind}`, "ms", {
-        value: sampleOf(rounds.add, key),
-        floor,
-        rule: { what, factor: ADD_FACTOR },
-      }),
-    ];
-  });
+  const what = "deno run of Deno.exit(0), the same flags";
+  return kinds.flatMap(([kind, key]) => [
+    overFloorInRounds(`shim VERSION, ${kind}`, "ms", {
+      rounds: inRounds(rounds, "version", key),
+      rule: { what, factor: VERSION_FACTOR },
+    }),
+    overFloorInRounds(`shim ADD, ${kind}`, "ms", {
+      rounds: inRounds(rounds, "add", key),
+      rule: { what, factor: ADD_FACTOR },
+    }),
+  ]);
 }
 
 async function measure(surroundings: Surroundings): Promise<Measured> {
