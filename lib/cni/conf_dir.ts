@@ -1,9 +1,10 @@
 /**
  * Configurations as files of a directory: which files count, in which order, and
  * the plugins that a list gets from the sub-directory of its name (CNI
- * specification, "Loading network configuration", as libcni does it). Nothing is
- * cached: a file is read when it is asked for, without a turn of Deno's thread
- * pool, which takes longer than the reading. Watching is left to the callers.
+ * specification, "Loading network configuration", as libcni does it). A file is
+ * looked at when it is asked for, without a turn of Deno's thread pool, which
+ * takes longer, and read again when it is another one than it was. Watching is
+ * left to the callers.
  *
  * Needs `--allow-read` on the directory.
  *
@@ -113,9 +114,37 @@ function readChain(dir: string): JsonText[] {
   return texts;
 }
 
+/** What a file held when it was read. */
+interface KnownConf {
+  /** The file that it was. */
+  readonly stamp: string;
+  readonly list: NetConfList;
+}
+
+/** Every ADD asks for the file of the default network; a node has a handful. */
+const knownConfs = new Map<string, KnownConf>();
+const KNOWN_MAX = 64;
+
+/** A file that was just changed may be changed again within a step of the clock, and look the same. */
+const SETTLED_MS = 2_000;
+
 /** Reads one file without what its sub-directory adds. */
 function readConf(path: string): NetConfList {
-  const text = readFile(path);
+  const info = lookAt(path);
+  const { dev, ino, size } = info;
+  const mtimeMs = info.mtime?.getTime() ?? Infinity;
+  const ctimeMs = info.ctime?.getTime() ?? Infinity;
+  const stamp = [dev, ino, size, mtimeMs, ctimeMs].join();
+  const known = knownConfs.get(path);
+  if (known?.stamp === stamp) return known.list;
+  const list = parseFile(path, readText(path, info));
+  if (Date.now() - Math.max(mtimeMs, ctimeMs) < SETTLED_MS) return list;
+  if (knownConfs.size >= KNOWN_MAX) knownConfs.clear();
+  knownConfs.set(path, { stamp, list });
+  return list;
+}
+
+function parseFile(path: string, text: string): NetConfList {
   return naming(path, () => {
     switch (extname(path)) {
       case ".conflist":
@@ -163,8 +192,19 @@ function listFiles(dir: string, extensions: readonly string[]): string[] {
 }
 
 function readFile(path: string): string {
+  return readText(path, lookAt(path));
+}
+
+function lookAt(path: string): Deno.FileInfo {
   try {
-    const { isFile, size } = Deno.statSync(path);
+    return Deno.statSync(path);
+  } catch (cause) {
+    throw unreadable("Cannot read configuration file", path, cause);
+  }
+}
+
+function readText(path: string, { isFile, size }: Deno.FileInfo): string {
+  try {
     if (!isFile) throw new TypeError("Not a regular file");
     if (size > CONF_BYTES_MAX) {
       throw new RangeError(`Larger than ${CONF_BYTES_MAX} bytes: ${size}`);

@@ -265,3 +265,21 @@ Deno.test("listConfFiles() refuses a directory with more files than anybody has"
   assert.equal(error.code, 5);
   assert.match(error.message, /More than 1000 files$/);
 });
+
+Deno.test("loadConfFile() reads a file anew that was changed since", async () => {
+  await using dir = await makeDir({ "a.conflist": listOf("net", "one") });
+  const path = join(dir.path, "a.conflist");
+  const typeNow = async (): Promise<string | undefined> =>
+    (await loadConfFile(path)).plugins[0]?.type;
+  // So long, and what was read is kept.
+  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  assert.equal(await typeNow(), "one");
+  assert.equal(await typeNow(), "one");
+  await Deno.writeTextFile(path, listOf("net", "two")); // in place, and as long
+  assert.equal(await typeNow(), "two");
+  await Deno.writeTextFile(`${path}.new`, listOf("net", "six"));
+  await Deno.rename(`${path}.new`, path);
+  assert.equal(await typeNow(), "six");
+  await Deno.remove(path);
+  assert.equal((await errorOf(loadConfFile(path))).code, 5);
+});

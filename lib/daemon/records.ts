@@ -22,7 +22,6 @@
  */
 import { assertContainerId } from "../cni/args.ts";
 import { CniError, ErrorCode } from "../cni/error.ts";
-import { getMember } from "../cni/json_text.ts";
 import type { Result } from "../cni/result.ts";
 import { TEMPORARY_PREFIX, writeFileAtomic } from "../host/atomic_file.ts";
 import {
@@ -435,7 +434,7 @@ class RecordStore implements Records {
     return new OpenRecord(path, {
       parsed,
       write: (record) => this.#write(path, record),
-      remember: (record) => this.#remember(record),
+      rememberState: (record, index) => this.#rememberState(record, index),
       asTodo: (attachments) => this.#asTodo(attachments),
     });
   }
@@ -443,6 +442,21 @@ class RecordStore implements Records {
   #remember(record: AttachmentRecord): void {
     this.#damaged.delete(record.containerId);
     this.#summaries.set(record.containerId, summarize(record));
+  }
+
+  /** Of a record that is known, one attachment of which has changed its state: twice for each in an ADD. */
+  #rememberState(record: AttachmentRecord, index: number): void {
+    const known = this.#summaries.get(record.containerId);
+    const before = known?.attachments[index];
+    const now = record.attachments[index];
+    if (known === undefined || before === undefined || now === undefined) {
+      return this.#remember(record);
+    }
+    const after = { ...before, state: now.state };
+    this.#summaries.set(record.containerId, {
+      ...known,
+      attachments: known.attachments.with(index, after),
+    });
   }
 
   #forget(containerId: string): void {
@@ -454,7 +468,7 @@ class RecordStore implements Records {
 interface OpenRecordOptions {
   readonly parsed: ParsedRecord;
   readonly write: (record: AttachmentRecord) => Promise<ParsedRecord>;
-  readonly remember: (record: AttachmentRecord) => void;
+  readonly rememberState: (record: AttachmentRecord, index: number) => void;
   readonly asTodo: (
     attachments: readonly NewAttachment[],
   ) => RecordedAttachment[];
@@ -486,7 +500,7 @@ class OpenRecord implements RecordHandle {
         return await this.#rewrite(changed);
       }
       this.#parsed = { ...this.#parsed, record: changed };
-      this.#options.remember(changed);
+      this.#options.rememberState(changed, index);
     });
   }
 
@@ -580,7 +594,7 @@ function summarize({ pod, attachments }: AttachmentRecord): RecordSummary {
 }
 
 function networkOf(config: string): string | undefined {
-  const name: unknown = JSON.parse(getMember(config, "name") ?? "null");
+  const { name }: { name?: unknown } = JSON.parse(config);
   return typeof name === "string" ? name : undefined;
 }
 

@@ -11,7 +11,6 @@ import {
   toErrorDocument,
 } from "../cni/error.ts";
 import { type CmdArgs, readCmdArgs } from "../cni/args.ts";
-import { getMember } from "../cni/json_text.ts";
 import { formatResult, type Result } from "../cni/result.ts";
 import {
   DEFAULT_VERSION,
@@ -228,9 +227,7 @@ function decodeBody(body: Uint8Array): string {
 /** The version of the configuration in `stdin`, for the error about it; whatever stands there instead is no reason for a second error. */
 function versionOf(stdin: string): string {
   try {
-    const version: unknown = JSON.parse(
-      getMember(stdin, "cniVersion") ?? "null",
-    );
+    const version: unknown = JSON.parse(stdin).cniVersion ?? null;
     return typeof version === "string" ? version : DEFAULT_VERSION;
   } catch {
     return DEFAULT_VERSION;

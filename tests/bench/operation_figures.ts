@@ -1,8 +1,14 @@
 /** What ADD and DEL cost with three delegates that do nothing, and what of it a slow API server adds. */
 import { overFloorInRounds, type Round, within } from "./figure.ts";
 import type { LineProcess } from "./line_process.ts";
-import { type BenchNode, containerFor } from "./node.ts";
+import {
+  type BenchCommand,
+  type BenchNode,
+  type Container,
+  containerFor,
+} from "./node.ts";
 import { summarize } from "./statistics.ts";
+import type { Timing } from "./stopwatch.ts";
 import {
   floorScript,
   type Group,
@@ -95,51 +101,47 @@ function middle(values: readonly number[]): number {
 /** Over the socket, without the shim. */
 export const daemonFigures: Group = { name: "daemon", measure: measureDaemon };
 
-interface WholeRound {
-  readonly add: Round;
-  readonly del: Round;
-}
+/** By then the daemon has told the API server of the call before, and rests: its events wait 200 ms for others. */
+const REST_MS = 350;
 
-async function wholeRound(
+/** One call alone on the node, and its floor just before: the program that does nothing, and one go of the bare loop. */
+async function measureAlone(
   { node, stopwatch }: Surroundings,
   loop: LineProcess,
-): Promise<WholeRound> {
-  const jobs = Array.from({ length: PER_ROUND }, () => {
-    const container = containerFor(POD_NAME);
-    return [
-      node.floorJob(floorScript("exit")),
-      node.shimJob("ADD", container),
-      node.shimJob("DEL", container),
-    ];
-  });
-  const { timings } = await stopwatch(jobs.flat());
-  const every = (offset: number): number =>
-    middle(
-      timings.filter((_, at) => at % 3 === offset).map(({ wallMs }) => wallMs),
-    );
-  const floor = every(0) + middle(await spawnThree(loop, PER_ROUND));
-  return {
-    add: { value: every(1), floor },
-    del: { value: every(2), floor },
-  };
+  call: { command: BenchCommand; container: Container },
+): Promise<Round> {
+  await new Promise((resolve) => setTimeout(resolve, REST_MS));
+  const exit = await stopwatch([node.floorJob(floorScript("exit"))]);
+  const [spawns = 0] = await spawnThree(loop, 1);
+  const { timings } = await stopwatch([
+    node.shimJob(call.command, call.container),
+  ]);
+  const wallMs = (measured: readonly Timing[]): number =>
+    measured[0]?.wallMs ?? 0;
+  return { value: wallMs(timings), floor: wallMs(exit.timings) + spawns };
 }
 
 async function measureWhole(surroundings: Surroundings): Promise<Measured> {
   await startWarm(surroundings);
   await using loop = startSpawnLoop(surroundings);
   await spawnThree(loop, WARM_UP);
-  const rounds: WholeRound[] = [];
+  const add: Round[] = [];
+  const del: Round[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    rounds.push(await wholeRound(surroundings, loop));
+    const container = containerFor(POD_NAME);
+    const measure = (command: BenchCommand): Promise<Round> =>
+      measureAlone(surroundings, loop, { command, container });
+    add.push(await measure("ADD"));
+    del.push(await measure("DEL"));
   }
   return {
     figures: [
       overFloorInRounds("ADD, 3 no-op, whole", "ms", {
-        rounds: rounds.map(({ add }) => add),
+        rounds: add,
         rule: WHOLE_RULE,
       }),
       overFloorInRounds("DEL, 3 no-op, whole", "ms", {
-        rounds: rounds.map(({ del }) => del),
+        rounds: del,
         rule: WHOLE_RULE,
       }),
     ],
