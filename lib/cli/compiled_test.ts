@@ -60,7 +60,7 @@ Deno.test("readCompiled() gives back what deno compile was given", async (t) => 
         "missing --no-prompt",
         "extra --allow-read (without any limit)",
         "extra --allow-ffi (without any limit)",
-        "missing --v8-flags=--max-semi-space-size=1",
+        "missing --v8-flags=--max-semi-space-size=2",
       ]],
       "one more, arguments, a certificate check less": [[
         ...flags.filter((flag) => flag !== "--no-code-cache"),

@@ -220,14 +220,14 @@ const TAMPERING:
       "characters in the start line that mean more to sh",
     ],
     [
-      "--max-semi-space-size=1",
-      "--max-semi-space-size=1,--jitless",
+      "--max-semi-space-size=2",
+      "--max-semi-space-size=2,--jitless",
       "not in the table: --v8-flags=--jitless",
     ],
     [
-      "--max-semi-space-size=1",
+      "--max-semi-space-size=2",
       "--expose-gc",
-      "missing, but in the table: --v8-flags=--max-semi-space-size=1",
+      "missing, but in the table: --v8-flags=--max-semi-space-size=2",
     ],
     ["/usr/bin/deno", "/tmp/deno", "not in the table: starts /tmp/deno"],
     [" run ", " eval ", "not in the table: eval"],
