@@ -116,6 +116,10 @@ export function embedParts(
     if (/\bimport\(/.test(text)) {
       throw new SyntaxError(`Part imports something dynamically: ${name}`);
     }
+    // Its loader gives it nothing to require with.
+    if (packing === "plain" && /["'`]node:/.test(text)) {
+      throw new SyntaxError(`Part requires a module: ${name}`);
+    }
   }
   if (texts.size === 0) return own;
   if (packing === "plain") {

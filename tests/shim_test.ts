@@ -62,6 +62,8 @@ interface Given {
   readonly args?: readonly string[];
   readonly programName?: string;
   readonly isTerminal?: boolean;
+  /** A variable that is no text. */
+  readonly unreadable?: string;
 }
 
 interface Outcome {
@@ -84,7 +86,10 @@ async function call(given: Given, main = run): Promise<Outcome> {
   const code = await main({
     args,
     programName,
-    env: (name) => env[name],
+    env: (name): string | undefined => {
+      if (name === given.unreadable) throw new TypeError("Invalid unicode");
+      return env[name];
+    },
     stdin: { readSync: stdin.readSync, isTerminal: () => isTerminal },
     stdout: { writeSync: (bytes) => append("stdout", bytes) },
     stderr: { writeSync: (bytes) => append("stderr", bytes) },
@@ -744,6 +749,11 @@ function listVariations(node: Node): Readonly<Record<string, Given[]>> {
     "a large configuration": [10, 16, 17, 100]
       .map((kB) => ({ stdin: { ...conf, x: "x".repeat(kB * 1024) } })),
     "a trace": withEnv("TRACEPARENT", ["", "x"]),
+    "a variable that is no text": [
+      "CNI_COMMAND",
+      "CNI_ARGS",
+      "TRACEPARENT",
+    ].map((unreadable) => ({ unreadable, stdin: conf })),
     "an argument": [{ args: ["x"], stdin: conf }],
     "a name": [{ programName: "passthru", stdin: conf }],
   };

@@ -64,13 +64,13 @@ import {
 } from "./server.ts";
 import { startQuietCollection } from "./quiet_collection.ts";
 import { ShuttingDownError } from "./shutting_down.ts";
-import { serveSocket } from "./socket.ts";
+import { isServed, serveSocket } from "./socket.ts";
 import { defaultAddSlots, readMachine } from "./slots.ts";
 import { createSpool } from "./spool.ts";
 import { startSpoolWorker } from "./spool_worker.ts";
 import { createTracer } from "../wire/tracing.ts";
 import { withSpans } from "./plugin_spans.ts";
-import { spoolDirIn } from "../wire/places.ts";
+import { socketPathIn, spoolDirIn } from "../wire/places.ts";
 import { CNI_ROUTE } from "../wire/request.ts";
 
 /** What the daemon needs of its process. */
@@ -221,8 +221,10 @@ async function loadRecords(
   const bootId = await readBootId(conf.socketDir);
   const records = createRecords({ dir: conf.cniDir, bootId });
   await records.load();
-  // Without one of its own, each request may bring another directory for results, and the record does not say which.
-  if (conf.document.values.cniDir !== undefined) {
+  // Without one of its own, each request may bring another directory for results, and the record does not say
+  // which. Beside a daemon that serves, this one will be refused, and what looks lost is still to be written.
+  const isOwn = conf.document.values.cniDir !== undefined;
+  if (isOwn && !await isServed(socketPathIn(conf.socketDir))) {
     await restoreResults(cacheIn(conf.cniDir), { records, bootId, log });
   }
   return { records, bootId };

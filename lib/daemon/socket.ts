@@ -95,7 +95,14 @@ async function clearStaleSocket(path: string): Promise<void> {
   await removeFile(path);
 }
 
-async function isServed(path: string): Promise<boolean> {
+/**
+ * Whether a daemon serves a socket.
+ *
+ * Needs what serving it needs.
+ *
+ * @throws {SocketInUseError} When somebody is there who answers like no daemon.
+ */
+export async function isServed(path: string): Promise<boolean> {
   const signal = AbortSignal.timeout(LIFE_SIGN_MS);
   const question: Question = {
     socketPath: path,

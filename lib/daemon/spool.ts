@@ -103,18 +103,10 @@ export function createSpool(dir: string): Spool {
       const waiting = namesIfThere(dir);
       // Hardly ever is there anything, not even the directory.
       if (waiting === undefined) return;
-      const taken = listNames(`${dir}/${TAKEN}`);
-      for (
-        const [place, names] of [[dir, waiting], [
-          `${dir}/${TAKEN}`,
-          taken,
-        ]] as const
-      ) {
-        for (const name of names) {
-          if (parseSpoolName(name)?.containerId !== containerId) continue;
-          await removeIfThere(`${place}/${name}`);
-        }
-      }
+      await forgetIn(dir, waiting, containerId);
+      // Listed only now: what was not there any more has been taken by then.
+      const taken = `${dir}/${TAKEN}`;
+      await forgetIn(taken, listNames(taken), containerId);
     },
     async count(): Promise<number> {
       await recoverOnce();
@@ -129,6 +121,17 @@ export function createSpool(dir: string): Spool {
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
     },
   };
+}
+
+async function forgetIn(
+  place: string,
+  names: readonly string[],
+  containerId: string,
+): Promise<void> {
+  for (const name of names) {
+    if (parseSpoolName(name)?.containerId !== containerId) continue;
+    await removeIfThere(`${place}/${name}`);
+  }
 }
 
 /** What became of a round of work. */

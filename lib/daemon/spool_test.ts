@@ -245,6 +245,20 @@ Deno.test("forget() drops what waits and what is worked on, of that container al
   equal(await spool.count(), 1);
 });
 
+Deno.test("forget() drops what is just being taken", async () => {
+  for (let round = 0; round < 20; round++) {
+    using dir = makeDir();
+    const spool = createSpool(dir.path);
+    await leaveInOrder(dir.path, [delOf("c1")]);
+    const [first] = await spool.list();
+    const name = first?.name ?? "";
+    const taking = spool.take(name).catch(() => undefined);
+    await spool.forget("c1");
+    await taking;
+    deepEqual([await spool.isTaken(name), await spool.count()], [false, 0]);
+  }
+});
+
 Deno.test("onLeave() tells of each request that is left, until it is disposed of", async () => {
   using dir = makeDir();
   const spool = createSpool(dir.path);

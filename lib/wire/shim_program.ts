@@ -76,8 +76,9 @@ export async function goOn(world: World, begun: Begun): Promise<number> {
     return 0;
   }
   let cniVersion = LATEST_VERSION;
-  const span = goOnWithTrace(world);
+  let span: Span | undefined;
   try {
+    span = goOnWithTrace(world);
     if (world.env("CNI_COMMAND") === undefined) hintAtTerminal(world);
     const traced = span === undefined ? world : within(span, world);
     const call = readCall(
@@ -161,7 +162,11 @@ function readCall(
     args,
     conf,
     passthru,
-    request: { env: readCallEnv(world.env), config: encodeConfig(bytes) },
+    request: {
+      // VERSION goes to nobody.
+      env: args.command === "VERSION" ? {} : readCallEnv(world.env),
+      config: encodeConfig(bytes),
+    },
   };
 }
 

@@ -55,13 +55,8 @@ const IFNAME_LENGTH_MAX = 15;
 
 /** Makes the call; undefined when it is done, and its result printed. */
 export async function makeUsualCall(world: World): Promise<Begun | undefined> {
-  const command = world.env("CNI_COMMAND");
-  const isUsual = command === "ADD" || command === "DEL" ||
-    command === "VERSION";
-  const isPlain = world.args.length === 0 &&
-    !isPassthruName(world.programName) &&
-    world.env("TRACEPARENT") === undefined;
-  if (!isUsual || !isPlain) return {};
+  const command = readCommand(world);
+  if (command === undefined) return {};
   const input = readInput(world.stdin);
   const conf = input.isWhole ? readConf(input.bytes) : undefined;
   if (conf === undefined) return { input };
@@ -83,6 +78,21 @@ export async function makeUsualCall(world: World): Promise<Begun | undefined> {
   asked.exchange.conn.close();
   print(world.stdout, text);
   return undefined;
+}
+
+/** The command of a call that may be a usual one. */
+function readCommand(world: World): "ADD" | "DEL" | "VERSION" | undefined {
+  try {
+    const command = world.env("CNI_COMMAND");
+    const isPlain = world.args.length === 0 &&
+      !isPassthruName(world.programName) &&
+      world.env("TRACEPARENT") === undefined;
+    const isUsual = command === "ADD" || command === "DEL" ||
+      command === "VERSION";
+    return isPlain && isUsual ? command : undefined;
+  } catch {
+    return undefined; // not text
+  }
 }
 
 function readInput(stdin: World["stdin"]): Input {
@@ -149,6 +159,18 @@ function isPlainDir(value: unknown): boolean {
     !value.endsWith("/") && !value.includes("\0");
 }
 
+/** Undefined when there is something wrong with the environment; it may not even be text. */
+function formatBody(world: World, bytes: Uint8Array): string | undefined {
+  try {
+    const env = readCallEnv(world.env);
+    return isPlainEnv(env)
+      ? encodeRequest({ env, config: encodeConfig(bytes) })
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Undefined when nobody listens, when it is not granted, or when there is something wrong with the environment. */
 async function ask(
   world: World,
@@ -158,10 +180,7 @@ async function ask(
   // The daemon wakes up while the question is being put together.
   const connecting = Deno.connect({ transport: "unix", path: socketPath })
     .catch(() => undefined);
-  const env = readCallEnv(world.env);
-  const body = isPlainEnv(env)
-    ? encodeRequest({ env, config: encodeConfig(bytes) })
-    : undefined;
+  const body = formatBody(world, bytes);
   const conn = await connecting;
   if (conn === undefined || body === undefined) {
     conn?.close();
