@@ -393,11 +393,14 @@ nodeTest(
     await addPod(node, pod);
     const { code, json } = await collectAll(node, [pod]);
     equal(code, 1);
+    // On a machine that stands still for a while, all of the request's time is over before the last one's part is.
     const ending =
-      "plugin noop did not finish within the time of the request and was ended";
-    equal(
+      "plugin noop (?:did not finish within the time of the request and was ended|was ended: Gave up after 8 s: .*)";
+    match(
       json.msg,
-      `Cannot collect the garbage of "a": ${ending}; Cannot collect the garbage of "z": ${ending}`,
+      new RegExp(
+        `^Cannot collect the garbage of "a": ${ending}; Cannot collect the garbage of "z": ${ending}$`,
+      ),
     );
     const collected = (await readCalls(node.binDir))
       .filter(({ command }) => command === "GC")
