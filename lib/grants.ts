@@ -483,8 +483,8 @@ export function permissionFlags(grants: readonly Grant[]): string[] {
 export const V8_FLAGS: Readonly<Record<Executable, readonly string[]>> = {
   "multus-shim": [],
   // Young objects die young, and a heap that is collected early stays small: after 2,000 ADDs and DELs
-  // 90 MB are resident instead of 149, for no more processor time. A hard limit would be smaller still,
-  // and a list that is larger than it would end the daemon.
+  // 79 MB are resident. A hard limit would be smaller still, and a list that is larger than it would end
+  // the daemon.
   // With `expose-gc`, `quiet_collection.ts` can collect when there is nothing to do. Without the last of
   // its compilers V8 keeps 3 MB less, and what the daemon does runs too seldom to be worth its work.
   "multus-daemon": [

@@ -158,6 +158,15 @@ export function assertKeepable(key: AttachmentKey): void {
   fileNameOf(key);
 }
 
+/** Whether a filter lets an attachment through. */
+export function isWanted(
+  attachment: AttachmentKey,
+  { networkName, containerId }: CacheFilter,
+): boolean {
+  return attachment.networkName === (networkName ?? attachment.networkName) &&
+    attachment.containerId === (containerId ?? attachment.containerId);
+}
+
 function read(
   path: string,
   key: AttachmentKey,
@@ -254,10 +263,8 @@ function remove(path: string): void {
   }
 }
 
-function list(
-  dir: string,
-  { networkName, containerId }: CacheFilter,
-): CachedAttachments {
+function list(dir: string, filter: CacheFilter): CachedAttachments {
+  const { networkName, containerId } = filter;
   const attachments: CachedAttachment[] = [];
   const unreadable: UnreadableAttachment[] = [];
   for (const name of namesIn(dir)) {
@@ -271,10 +278,7 @@ function list(
       const text = readText(path);
       if (text === undefined) continue; // Removed meanwhile.
       const attachment = readAttachment(text, undefined);
-      const isWanted =
-        attachment.networkName === (networkName ?? attachment.networkName) &&
-        attachment.containerId === (containerId ?? attachment.containerId);
-      if (isWanted) attachments.push(attachment);
+      if (isWanted(attachment, filter)) attachments.push(attachment);
     } catch (error) {
       unreadable.push({ path, reason: reasonOf(error) });
     }

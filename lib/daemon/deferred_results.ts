@@ -26,6 +26,7 @@ import {
   type CachedAttachment,
   type CachedAttachments,
   type CacheFilter,
+  isWanted,
   type ResultCache,
 } from "../cni/result_cache.ts";
 import type { Log } from "../log.ts";
@@ -193,14 +194,6 @@ class DeferredResultCache implements DeferredResults {
 
 function idOf({ networkName, containerId, ifname }: AttachmentKey): string {
   return JSON.stringify([networkName, containerId, ifname]);
-}
-
-function isWanted(
-  attachment: CachedAttachment,
-  { networkName, containerId }: CacheFilter,
-): boolean {
-  return attachment.networkName === (networkName ?? attachment.networkName) &&
-    attachment.containerId === (containerId ?? attachment.containerId);
 }
 
 function fieldsOf(

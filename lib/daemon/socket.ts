@@ -12,7 +12,7 @@
  * Needs read, write and `net=unix:` of the socket, read and write of its directory.
  */
 import { ask, ConnectionCutError, DaemonAbsentError } from "../wire/ask.ts";
-import type { Question } from "../wire/exchange.ts";
+import { type Question, writeAll } from "../wire/exchange.ts";
 import { socketPathIn } from "../wire/places.ts";
 import { REQUEST_BYTES_MAX } from "../wire/request.ts";
 import {
@@ -383,12 +383,6 @@ function enlarge(buffer: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const larger = new Uint8Array(4 * buffer.length);
   larger.set(buffer);
   return larger;
-}
-
-async function writeAll(conn: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += await conn.write(bytes.subarray(at));
-  }
 }
 
 /** What clients show of a status. */

@@ -334,14 +334,25 @@ Deno.test("serveSocket() does not abort a request that was answered", async () =
   ok(signals[0]?.aborted === false);
 });
 
-Deno.test("shutdown() leaves the socket of the next daemon alone", async () => {
+/** A handler that says when it was asked, and answers when it is released. */
+function heldAnswer(text: string): {
+  handler: Handler;
+  started: PromiseWithResolvers<void>;
+  release: PromiseWithResolvers<void>;
+} {
   const started = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
-  await using served = await serve(async () => {
+  const handler: Handler = async () => {
     started.resolve();
     await release.promise;
-    return say("late");
-  });
+    return say(text);
+  };
+  return { handler, started, release };
+}
+
+Deno.test("shutdown() leaves the socket of the next daemon alone", async () => {
+  const { handler, started, release } = heldAnswer("late");
+  await using served = await serve(handler);
   const { path } = served.server;
   const answer = ping(served);
   await started.promise;
@@ -375,13 +386,8 @@ Deno.test("serveSocket() says so when its handler fails", async () => {
 });
 
 Deno.test("shutdown() waits for the answer, not for a client that does not send, and removes the socket", async () => {
-  const release = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
-  await using served = await serve(async () => {
-    started.resolve();
-    await release.promise;
-    return say("answered");
-  });
+  const { handler, started, release } = heldAnswer("answered");
+  await using served = await serve(handler);
   await served.connect("POST /cni HTTP/1.1\r\n");
   const answer = ping(served);
   await started.promise;

@@ -44,7 +44,7 @@ export function beginExchange(
 ): Exchange {
   const buffer = new Uint8Array(BUFFER_BYTES);
   // A daemon that refuses early may answer without having read everything: the answer counts, not the write.
-  const sent = send(conn, formatQuestion(question)).catch(() => {});
+  const sent = writeAll(conn, formatQuestion(question)).catch(() => {});
   return { conn, sent, buffer, first: conn.read(buffer) };
 }
 
@@ -62,7 +62,11 @@ function formatQuestion(question: Question): Uint8Array {
   return whole;
 }
 
-async function send(conn: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+/** Writes all of it, in as many pieces as the connection takes. */
+export async function writeAll(
+  conn: Deno.UnixConn,
+  bytes: Uint8Array,
+): Promise<void> {
   for (let at = 0; at < bytes.length;) {
     at += await conn.write(bytes.subarray(at));
   }
