@@ -55,7 +55,28 @@ export function listConfFiles(dir: string): Promise<string[]> {
  * @throws {CniError} with code 5 if a file cannot be read, 6, 7 or 1 if it is not valid; the file is named
  */
 export function loadConfFile(path: string): Promise<NetConfList> {
-  return Promise.try(() => withChain(readConf(path), path));
+  return Promise.try(() => withChain(readConf(path, lookAt(path)), path));
+}
+
+/**
+ * Reads the configuration at a path: of a file as {@linkcode loadConfFile}, of a directory the first file's. Needs
+ * `--allow-read` on it, and on the directory that a file is in.
+ *
+ * @throws {CniError} with code 7 if a directory holds none, 5 if a file cannot be read, 6, 7 or 1 if it is not valid; the file is named
+ */
+export function loadConfAt(path: string): Promise<NetConfList> {
+  return Promise.try(() => {
+    const info = lookAt(path);
+    if (!info.isDirectory) return withChain(readConf(path, info), path);
+    const [first] = listFiles(path, CONF_EXTENSIONS);
+    if (first !== undefined) {
+      return withChain(readConf(first, lookAt(first)), first);
+    }
+    throw new CniError(
+      ErrorCode.invalidNetworkConfig,
+      `no CNI file in directory ${quote(path)}`,
+    );
+  });
 }
 
 /**
@@ -86,7 +107,7 @@ function tryConf(
   faults: Map<string, string>,
 ): NetConfList | undefined {
   try {
-    return readConf(path);
+    return readConf(path, lookAt(path));
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
     faults.set(basename(path), error.message);
@@ -105,13 +126,13 @@ export function loadChainPlugins(dir: string): Promise<JsonText[]> {
 }
 
 function readChain(dir: string): JsonText[] {
-  const texts: JsonText[] = [];
-  for (const file of listFiles(dir, CHAIN_EXTENSIONS)) {
-    const text = readFile(file);
-    naming(file, () => parsePluginConf(text));
-    texts.push(text.trim());
-  }
-  return texts;
+  return listFiles(dir, CHAIN_EXTENSIONS).map(readChainPlugin);
+}
+
+function readChainPlugin(file: string): JsonText {
+  const text = readText(file, lookAt(file));
+  naming(file, () => parsePluginConf(text));
+  return text.trim();
 }
 
 /** What a file held when it was read. */
@@ -128,20 +149,59 @@ const KNOWN_MAX = 64;
 /** A file that was just changed may be changed again within a step of the clock, and look the same. */
 const SETTLED_MS = 2_000;
 
-/** Reads one file without what its sub-directory adds. */
-function readConf(path: string): NetConfList {
-  const info = lookAt(path);
+/** When a file or directory was changed the last time, with what tells it from another one. */
+interface Version {
+  readonly stamp: string;
+  /** Whether every change from now on gives another stamp. */
+  readonly isSettled: boolean;
+}
+
+function versionOf(info: Deno.FileInfo): Version {
   const { dev, ino, size } = info;
   const mtimeMs = info.mtime?.getTime() ?? Infinity;
   const ctimeMs = info.ctime?.getTime() ?? Infinity;
   const stamp = [dev, ino, size, mtimeMs, ctimeMs].join();
+  const changedMs = Math.max(mtimeMs, ctimeMs);
+  return { stamp, isSettled: Date.now() - changedMs >= SETTLED_MS };
+}
+
+/** Reads one file without what its sub-directory adds. */
+function readConf(path: string, info: Deno.FileInfo): NetConfList {
+  const { stamp, isSettled } = versionOf(info);
   const known = knownConfs.get(path);
   if (known?.stamp === stamp) return known.list;
   const list = parseFile(path, readText(path, info));
-  if (Date.now() - Math.max(mtimeMs, ctimeMs) < SETTLED_MS) return list;
-  if (knownConfs.size >= KNOWN_MAX) knownConfs.clear();
-  knownConfs.set(path, { stamp, list });
+  if (isSettled) remember(knownConfs, path, { stamp, list });
   return list;
+}
+
+function remember<T>(known: Map<string, T>, path: string, value: T): void {
+  if (known.size >= KNOWN_MAX) known.clear();
+  known.set(path, value);
+}
+
+/** Sub-directories that were not there, with the stamp of the directory that they would be in: every ADD looks for one. */
+const absentDirs = new Map<string, string>();
+
+/** The plugins of a sub-directory. */
+function readSubdirectory(dir: string): JsonText[] {
+  const { stamp, isSettled } = versionOf(lookAt(dirname(dir)));
+  if (absentDirs.get(dir) === stamp) return [];
+  const files = listFiles(dir, CHAIN_EXTENSIONS);
+  if (isSettled && files.length === 0 && isAbsent(dir)) {
+    remember(absentDirs, dir, stamp);
+  }
+  return files.map(readChainPlugin);
+}
+
+/** Whether there is no entry of that name; a link that leads nowhere is one. */
+function isAbsent(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
 }
 
 function parseFile(path: string, text: string): NetConfList {
@@ -164,7 +224,7 @@ function withChain(list: NetConfList, path: string): NetConfList {
   // A name holds no "/" and does not start with ".", so this stays inside.
   const texts = list.loadOnlyInlinedPlugins
     ? []
-    : readChain(join(dirname(path), list.name));
+    : readSubdirectory(join(dirname(path), list.name));
   return naming(path, () => {
     // Without plugins of either kind this reads it again, and says so.
     return list.plugins.length + texts.length === 0
@@ -189,10 +249,6 @@ function listFiles(dir: string, extensions: readonly string[]): string[] {
     throw unreadable("Cannot read configuration directory", dir, cause);
   }
   return names.sort().map((name) => resolve(dir, name));
-}
-
-function readFile(path: string): string {
-  return readText(path, lookAt(path));
 }
 
 function lookAt(path: string): Deno.FileInfo {

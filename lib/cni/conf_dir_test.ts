@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { listConfFiles, loadConfByName, loadConfFile } from "./conf_dir.ts";
+import {
+  listConfFiles,
+  loadConfAt,
+  loadConfByName,
+  loadConfFile,
+} from "./conf_dir.ts";
 import { CniError } from "./error.ts";
 import { getMember } from "./json_text.ts";
 
@@ -264,6 +269,55 @@ Deno.test("listConfFiles() refuses a directory with more files than anybody has"
   const error = await errorOf(listConfFiles(dir.path));
   assert.equal(error.code, 5);
   assert.match(error.message, /More than 1000 files$/);
+});
+
+Deno.test("loadConfFile() finds a sub-directory that was not there before", async () => {
+  await using dir = await makeDir({ "a.conflist": listOf("net", "one") });
+  const path = join(dir.path, "a.conflist");
+  const target = join(dir.path, "a.target");
+  const countNow = async (): Promise<number> =>
+    (await loadConfFile(path)).plugins.length;
+  const settle = (): Promise<void> =>
+    new Promise((resolve) => setTimeout(resolve, 2_100));
+  await settle();
+  assert.equal(await countNow(), 1);
+  assert.equal(await countNow(), 1);
+  // A link that leads nowhere yet: what it leads to appears without a trace in this directory.
+  await Deno.symlink(target, join(dir.path, "net"));
+  await settle();
+  assert.equal(await countNow(), 1);
+  await Deno.mkdir(join(dir.path, "elsewhere"));
+  await Deno.writeTextFile(
+    join(dir.path, "elsewhere", "1.conf"),
+    '{"type":"two"}',
+  );
+  await settle();
+  assert.equal(await countNow(), 1);
+  await Deno.rename(join(dir.path, "elsewhere"), target);
+  assert.equal(await countNow(), 2);
+  await Deno.remove(join(dir.path, "net"));
+  assert.equal(await countNow(), 1);
+  await Deno.mkdir(join(dir.path, "net"));
+  await settle();
+  assert.equal(await countNow(), 1);
+  await Deno.writeTextFile(join(dir.path, "net", "1.conf"), '{"type":"six"}');
+  assert.equal(await countNow(), 2);
+});
+
+Deno.test("loadConfAt() reads a file, or the first one of a directory", async () => {
+  await using dir = await makeDir({
+    "20-b.conf": singleOf("b", "x"),
+    "10-a.conflist": listOf("a", "one"),
+    "a/1.conf": '{"type":"two"}',
+    "sub/none.txt": "",
+  });
+  const first = await loadConfAt(dir.path);
+  assert.deepEqual(first.plugins.map(({ type }) => type), ["one", "two"]);
+  assert.equal((await loadConfAt(join(dir.path, "20-b.conf"))).name, "b");
+  const empty = await errorOf(loadConfAt(join(dir.path, "sub")));
+  assert.equal(empty.code, 7);
+  assert.match(empty.message, /^no CNI file in directory ".*sub"$/);
+  assert.equal((await errorOf(loadConfAt(join(dir.path, "none")))).code, 5);
 });
 
 Deno.test("loadConfFile() reads a file anew that was changed since", async () => {

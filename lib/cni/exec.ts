@@ -12,6 +12,7 @@ import { CniError, ErrorCode } from "./error.ts";
 import {
   OutputTooLargeError,
   type ProcessOutcome,
+  ProcessTimeoutError,
   runProcess,
 } from "./process.ts";
 
@@ -25,6 +26,10 @@ export interface PluginCall {
   readonly stdin: string;
   /** The plugin, and what it forked, is ended when this is aborted. */
   readonly signal: AbortSignal;
+  /** How long it may take, in milliseconds, before it is ended; as long as it likes, if left out. */
+  readonly timeoutMs?: number;
+  /** Called when a process has been started, for what can be done while it runs; must not throw. */
+  readonly onStart?: () => void;
 }
 
 /** How a plugin ended, and what it said. */
@@ -43,6 +48,7 @@ export interface Exec {
    *
    * @throws {PluginBusyError} the file is just being replaced
    * @throws {CniError} it could not be started, or printed more than a result can be
+   * @throws {ProcessTimeoutError} its own time was up, and it was ended
    * @throws the signal's reason, after the plugin was ended
    */
   run(call: PluginCall): Promise<PluginOutcome>;
@@ -157,6 +163,7 @@ export async function runPlugin(
     return await runProcess(call, options);
   } catch (error) {
     if (call.signal.aborted && error === call.signal.reason) throw error;
+    if (error instanceof ProcessTimeoutError) throw error;
     throw toStartError(error, plugin);
   }
 }

@@ -20,8 +20,14 @@
 import { type CniArgs, formatCniArgs } from "./args.ts";
 import { type NetConfList, parseConf, type PluginConf } from "./conf.ts";
 import { CniError, ErrorCode, quote, readErrorDocument } from "./error.ts";
-import { type Exec, PluginBusyError, type PluginOutcome } from "./exec.ts";
+import {
+  type Exec,
+  PluginBusyError,
+  type PluginCall,
+  type PluginOutcome,
+} from "./exec.ts";
 import { getMember, type JsonText, mergeObjects } from "./json_text.ts";
+import { ProcessTimeoutError } from "./process.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
 import {
   assertKeepable,
@@ -77,6 +83,8 @@ export interface Runtime {
   readonly pluginTimeoutMs: number;
   /** For the plugins, besides the CNI variables: TRACEPARENT, TRACESTATE, BAGGAGE. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Hears of each process when it has been started, and need not wait for it: for what can be done meanwhile. Must not throw. */
+  readonly onStart?: () => void;
   /** Hears of each run when it is over. */
   readonly onPlugin?: (event: PluginEvent) => void;
   /** Hears of a damaged cache that a DEL or GC went on without. */
@@ -392,26 +400,25 @@ async function runWithin(
   plugin: PluginConf,
   stdin: JsonText,
 ): Promise<string> {
-  using deadline = startDeadline(run.signal, run.runtime.pluginTimeoutMs);
+  const { signal, runtime } = run;
+  const { exec, pluginDirs, pluginTimeoutMs, onStart } = runtime;
   try {
-    const { exec, pluginDirs } = run.runtime;
+    signal.throwIfAborted();
     const path = await findPlugin(run, plugin, { exec, pluginDirs });
     const call = {
       path,
       env: environment(run),
       stdin,
-      signal: deadline.signal,
+      signal,
+      ...(onStart === undefined ? {} : { onStart }),
     };
-    const outcome = await runWhenFree(exec, call);
+    const outcome = await runWhenFree(exec, call, pluginTimeoutMs);
     if (outcome.code === 0 && outcome.signal === null) return outcome.stdout;
     throw failed(plugin, outcome);
   } catch (error) {
-    if (error !== deadline.signal.reason) throw error;
-    throw ended(plugin, {
-      reason: error,
-      deadline,
-      timeoutMs: run.runtime.pluginTimeoutMs,
-    });
+    const isOver = signal.aborted && error === signal.reason;
+    if (!isOver && !(error instanceof ProcessTimeoutError)) throw error;
+    throw ended(plugin, { reason: error, timeoutMs: pluginTimeoutMs });
   }
 }
 
@@ -430,18 +437,21 @@ async function findPlugin(
   }
 }
 
-/** A file that is being replaced is tried again until the deadline, and then reported as that. */
+/** A file that is being replaced is tried again until the time is up, and then reported as that. */
 async function runWhenFree(
   exec: Exec,
-  call: Parameters<Exec["run"]>[0],
+  call: PluginCall,
+  timeoutMs: number,
 ): Promise<PluginOutcome> {
-  while (true) {
+  const start = performance.now();
+  for (let leftMs = timeoutMs;;) {
     try {
-      return await exec.run(call);
+      return await exec.run({ ...call, timeoutMs: leftMs });
     } catch (error) {
       if (!(error instanceof PluginBusyError)) throw error;
       await pause(BUSY_WAIT_MS, call.signal);
-      if (call.signal.aborted) throw error;
+      leftMs = timeoutMs - (performance.now() - start);
+      if (call.signal.aborted || leftMs <= 0) throw error;
     }
   }
 }
@@ -457,46 +467,14 @@ async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   signal.removeEventListener("abort", stop);
 }
 
-interface Deadline extends Disposable {
-  readonly signal: AbortSignal;
-  readonly hasExpired: () => boolean;
-}
-
-/** By hand, because AbortSignal.any and AbortSignal.timeout leave a timer and a link behind for each plugin that was in time. */
-function startDeadline(outer: AbortSignal, milliseconds: number): Deadline {
-  const controller = new AbortController();
-  let hasExpired = false;
-  const timer = setTimeout(() => {
-    hasExpired = true;
-    controller.abort(
-      new DOMException("Plugin deadline exceeded", "TimeoutError"),
-    );
-  }, milliseconds);
-  const forward = (): void => controller.abort(outer.reason);
-  if (outer.aborted) forward();
-  outer.addEventListener("abort", forward, { once: true });
-  return {
-    signal: controller.signal,
-    hasExpired: () => hasExpired,
-    [Symbol.dispose]: () => {
-      clearTimeout(timer);
-      outer.removeEventListener("abort", forward);
-    },
-  };
-}
-
 // What went wrong.
 
 function ended(
   { type }: PluginConf,
-  { reason, deadline, timeoutMs }: {
-    reason: unknown;
-    deadline: Deadline;
-    timeoutMs: number;
-  },
+  { reason, timeoutMs }: { reason: unknown; timeoutMs: number },
 ): CniError {
   const isTimeout = reason instanceof Error && reason.name === "TimeoutError";
-  const how = deadline.hasExpired()
+  const how = reason instanceof ProcessTimeoutError
     ? `did not finish within ${timeoutMs / 1000} s and was ended`
     : isTimeout
     ? "did not finish within the time of the request and was ended"
@@ -642,7 +620,10 @@ export function toCached(
     ...attachment,
     networkName: list.name,
     config: list.text,
-    result: JSON.stringify(formatResult(result, list.cniVersion)),
+    // When it is written, which may be later.
+    get result() {
+      return JSON.stringify(formatResult(result, list.cniVersion));
+    },
   };
 }
 

@@ -10,6 +10,8 @@
  * @module
  */
 
+import { startTimeLimit } from "./time_limit.ts";
+
 /** How much of a process' standard output is kept, in bytes, unless told otherwise. CNI results and errors are some kilobytes; a megabyte is a mistake. */
 export const STDOUT_BYTES_MAX = 1024 * 1024;
 /** How much of the end of standard error is kept, in bytes, unless told otherwise: enough for the last lines of a panic. */
@@ -36,6 +38,10 @@ export interface ProcessCall {
   readonly stdin: string;
   /** The process is ended when this is aborted. */
   readonly signal: AbortSignal;
+  /** How long it may take, in milliseconds; as long as it likes, if left out. */
+  readonly timeoutMs?: number;
+  /** Called when it has been started, for what can be done while it runs; must not throw. */
+  readonly onStart?: () => void;
 }
 
 /** How to run it. */
@@ -74,6 +80,17 @@ export class OutputTooLargeError extends RangeError {
   }
 }
 
+/** The process did not exit in its own time, and was ended. */
+export class ProcessTimeoutError extends Error {
+  /** For logs, and for those who ask whether a deadline stands behind an error. */
+  override readonly name = "TimeoutError";
+
+  /** Says how much time it had. */
+  constructor(timeoutMs: number) {
+    super(`It did not exit within ${timeoutMs} ms`);
+  }
+}
+
 type Child = Deno.ChildProcess;
 type Buffer = Uint8Array<ArrayBuffer>;
 
@@ -90,6 +107,7 @@ const pool: ArrayBuffer[] = [];
  *
  * @throws {Error} Deno's own errors when the program cannot be started
  * @throws {OutputTooLargeError} it printed too much, and was ended
+ * @throws {ProcessTimeoutError} its own time was up, and it was ended
  * @throws the signal's reason, after the process and its children were ended (or, for one that the kernel
  * does not let go, after two seconds)
  */
@@ -99,34 +117,64 @@ export async function runProcess(
 ): Promise<ProcessOutcome> {
   call.signal.throwIfAborted();
   const child = spawn(call);
-  const stop = new AbortController();
-  const forward = (): void => stop.abort(call.signal.reason);
-  call.signal.addEventListener("abort", forward, { once: true });
+  const stop = createStop(call);
   const stdout = collectHead(child.stdout, {
     bytesMax: options.stdoutBytesMax ?? STDOUT_BYTES_MAX,
-    tooLarge: (error) => stop.abort(error),
+    tooLarge: stop.because,
   });
   const stderr = collectTail(
     child.stderr,
     options.stderrBytesMax ?? STDERR_BYTES_MAX,
   );
   const stdin = feed(child.stdin, call.stdin);
+  call.onStart?.();
   try {
-    const status = await exitOf(child, {
-      signal: stop.signal,
-      endDelegate: options.endDelegate,
-    });
+    const status = await exitOf(child, stop.asked, options.endDelegate);
     await settle([stdout, stderr, stdin]);
-    if (
-      status === "ended" || stop.signal.reason instanceof OutputTooLargeError
-    ) {
-      throw stop.signal.reason;
+    const reason = stop.reason();
+    if (status === "ended" || reason instanceof OutputTooLargeError) {
+      throw reason;
     }
     const { code, signal } = status;
     return { code, signal, stdout: stdout.text(), stderr: stderr.text() };
   } finally {
-    call.signal.removeEventListener("abort", forward);
+    stop[Symbol.dispose]();
   }
+}
+
+/** Why a process is to be ended before it exits by itself. */
+interface Stop extends Disposable {
+  /** Resolves when it is to be ended. */
+  readonly asked: Promise<void>;
+  /** Ends it for this reason, if there is none yet. */
+  readonly because: (reason: unknown) => void;
+  /** The first reason. */
+  readonly reason: () => unknown;
+}
+
+/** Not an AbortController with a listener at each end: those take longer to make than all else that is done for a process here. */
+function createStop({ signal, timeoutMs }: ProcessCall): Stop {
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  let first: { readonly reason: unknown } | undefined;
+  const because = (reason: unknown): void => {
+    first ??= { reason };
+    resolve();
+  };
+  const forward = (): void => because(signal.reason);
+  signal.addEventListener("abort", forward, { once: true });
+  const limit = timeoutMs === undefined ? undefined : startTimeLimit(
+    timeoutMs,
+    () => because(new ProcessTimeoutError(timeoutMs)),
+  );
+  return {
+    asked,
+    because,
+    reason: () => first?.reason,
+    [Symbol.dispose]: () => {
+      limit?.[Symbol.dispose]();
+      signal.removeEventListener("abort", forward);
+    },
+  };
 }
 
 function spawn(call: ProcessCall): Child {
@@ -139,19 +187,13 @@ function spawn(call: ProcessCall): Child {
   }).spawn();
 }
 
-/** Waits for the exit; when the signal comes first, ends the process and waits again, but not for ever. */
+/** Waits for the exit; when it is to be stopped before, ends the process and waits again, but not for ever. */
 async function exitOf(
   child: Child,
-  { signal, endDelegate }: {
-    signal: AbortSignal;
-    endDelegate: string | undefined;
-  },
+  stopAsked: Promise<void>,
+  endDelegate: string | undefined,
 ): Promise<Deno.CommandStatus | "ended"> {
-  const stopped = Promise.withResolvers<undefined>();
-  const stop = (): void => stopped.resolve(undefined);
-  signal.addEventListener("abort", stop, { once: true });
-  const status = await Promise.race([child.status, stopped.promise]);
-  signal.removeEventListener("abort", stop);
+  const status = await Promise.race([child.status, stopAsked]);
   if (status !== undefined) return status;
   if (
     endDelegate === undefined ||
@@ -191,17 +233,17 @@ function killOne(child: Child): void {
   }
 }
 
+/** What comes in time, or a little later. */
 async function within<T>(
   promise: Promise<T>,
   milliseconds: number,
 ): Promise<T | undefined> {
   const timeout = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => timeout.resolve(undefined), milliseconds);
-  try {
-    return await Promise.race([promise, timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  using _limit = startTimeLimit(
+    milliseconds,
+    () => timeout.resolve(undefined),
+  );
+  return await Promise.race([promise, timeout.promise]);
 }
 
 interface Pipe {

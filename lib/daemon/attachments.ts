@@ -154,8 +154,9 @@ export async function assertInstalled(
 
 /**
  * Runs the ADD of each attachment in `range` of a record, in order, then puts
- * the default routes right. The state of each is in the record before and
- * after its plugins run.
+ * the default routes right. That one is begun is in the record before its
+ * plugins run; what it came to is written down while the next one's run, and
+ * before this resolves: until then "begun" says that it has to be undone.
  *
  * @throws {CniError} of the first that fails, with network and interface named; what was begun stays for {@link detachAll}.
  */
@@ -171,30 +172,60 @@ export async function attachAll(
 ): Promise<Result[]> {
   const { container, signal } = options;
   const results: Result[] = [];
+  const behind = createBehind();
+  const runtime = { ...tools.runtime, onStart: behind.go };
   for (const offset of options.delegates.keys()) {
     const index = options.first + offset;
     const attachment = attachmentAt(handle.record, index);
     await handle.update(index, { state: "begun" });
     try {
       await provideDevice(tools, container, attachment);
-      const result = await addNetworkList(
-        tools.runtime,
-        parseConf(attachment.config),
-        {
-          attachment: argsOf(container, attachment),
-          signal,
-        },
-      );
+      const list = parseConf(attachment.config);
+      const result = await addNetworkList(runtime, list, {
+        attachment: argsOf(container, attachment),
+        signal,
+      });
       results.push(result);
     } catch (error) {
+      // Of the two errors the plugin's is the one to tell.
+      await behind.finish().catch(() => {});
       throw about("attach", attachment, error);
     }
-    await handle.update(index, {
-      state: "done",
-      result: results.at(-1) as Result,
-    });
+    await behind.finish();
+    const result = results.at(-1) as Result;
+    behind.put(() => handle.update(index, { state: "done", result }));
   }
+  await behind.finish();
   return await changeRoutes(handle, tools, { ...options, results });
+}
+
+/** Work that is done while something else is waited for. */
+interface Behind {
+  /** Has it done with the next `go` or `finish`. */
+  put(work: () => Promise<void>): void;
+  /** Begins it; nobody waits. */
+  go(): void;
+  /** Resolves when it is done; rejects with what it throws. */
+  finish(): Promise<void>;
+}
+
+function createBehind(): Behind {
+  let waiting: (() => Promise<void>) | undefined;
+  let running: Promise<void> = Promise.resolve();
+  const go = (): void => {
+    if (waiting === undefined) return;
+    running = waiting();
+    waiting = undefined;
+    running.catch(() => {}); // `finish` tells.
+  };
+  return {
+    put: (work) => void (waiting = work),
+    go,
+    finish: () => {
+      go();
+      return running;
+    },
+  };
 }
 
 /**

@@ -35,6 +35,7 @@ import {
   restoreResults,
 } from "./deferred_results.ts";
 import { createDispatch } from "./dispatch.ts";
+import { withFoundPlugins } from "./found_plugins.ts";
 import { createLimits } from "./limits.ts";
 import { type OperationParts, UNDO_MS } from "./operations.ts";
 import { withPassthru } from "./passthru.ts";
@@ -144,11 +145,12 @@ function runtimeFor(
   options: { call: Call; observed: Observed },
 ): Runtime {
   const { call, observed } = options;
+  const own = withFoundPlugins(exec);
   const dirs = [conf.binDir, ...call.args.path.split(":")].filter((dir) =>
     dir !== ""
   );
   return {
-    exec: call.span === undefined ? exec : withSpans(exec, call.span),
+    exec: call.span === undefined ? own : withSpans(own, call.span),
     pluginDirs: [...new Set(dirs)],
     cache: cacheIn(conf.cniDir),
     pluginTimeoutMs: conf.pluginTimeoutMs,

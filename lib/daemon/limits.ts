@@ -20,6 +20,7 @@
  * @module
  */
 import { CniError, ErrorCode } from "../cni/error.ts";
+import { startTimeLimit } from "../cni/time_limit.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { createLane, type Lane } from "./lane.ts";
 
@@ -340,27 +341,27 @@ class DaemonLimits implements Limits {
     { signal, timeoutMs }: LimitRequest,
   ): Promise<unknown> {
     const gone = Promise.withResolvers<never>();
-    let grace: ReturnType<typeof setTimeout> | undefined;
+    let grace: Disposable | undefined;
     const leave = (reason: unknown): void => {
-      clearTimeout(deadline);
+      deadline[Symbol.dispose]();
       signal.removeEventListener("abort", onAbort);
       operation.callers -= 1;
       if (operation.callers > 0) return gone.reject(reason);
       this.#callOff(operation, reason);
-      grace = setTimeout(() => gone.reject(reason), this.#abortGraceMs);
+      grace = startTimeLimit(this.#abortGraceMs, () => gone.reject(reason));
     };
     const onAbort = (): void => leave(signal.reason);
-    const deadline = setTimeout(
-      () => leave(timeIsUp(operation, timeoutMs)),
+    const deadline = startTimeLimit(
       timeoutMs,
+      () => leave(timeIsUp(operation, timeoutMs)),
     );
     signal.addEventListener("abort", onAbort, { once: true });
     operation.callers += 1;
     try {
       return await Promise.race([operation.outcome, gone.promise]);
     } finally {
-      clearTimeout(deadline);
-      clearTimeout(grace);
+      deadline[Symbol.dispose]();
+      grace?.[Symbol.dispose]();
       signal.removeEventListener("abort", onAbort);
     }
   }

@@ -126,8 +126,7 @@ async function readAuxiliaryChain(
   defaultNetwork: () => Promise<ResolvedNetwork>,
 ): Promise<NetConfList | undefined> {
   if (name === undefined) return undefined;
-  const isDirectory =
-    await sources.confFiles(clusterNetwork ?? "") !== undefined;
+  const isDirectory = sources.isDirectory(clusterNetwork ?? "");
   const { list } = await defaultNetwork();
   return await loadAuxiliaryChain(name, {
     parentDir: auxiliaryParentDir(clusterNetwork, { confDir, isDirectory }),

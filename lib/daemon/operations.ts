@@ -12,6 +12,7 @@
 import { type CniArgs, parseCniArgs } from "../cni/args.ts";
 import { CniError, ErrorCode, quote } from "../cni/error.ts";
 import type { Runtime } from "../cni/list.ts";
+import { startTimeLimit } from "../cni/time_limit.ts";
 import type { Result } from "../cni/result.ts";
 import type { DeviceAllocator } from "../devices/allocation.ts";
 import type { DeviceInfoFiles } from "../devices/device_info.ts";
@@ -55,6 +56,8 @@ import { type PodArgs, readPodArgs } from "./pod_args.ts";
 import type { Publisher } from "./publisher.ts";
 import {
   DamagedRecordError,
+  type NewRecord,
+  RecordExistsError,
   type RecordHandle,
   type Records,
 } from "./records.ts";
@@ -102,14 +105,24 @@ export interface OperationParts {
   readonly log: Log;
 }
 
-/** A call whose configuration is read, with the deadline of its work. */
+/** A call whose configuration is read, with the deadline of its work; {@linkcode createTask} makes it. */
 export interface Task {
   /** The call. */
   readonly call: Call;
   /** The configuration that holds for it. */
   readonly conf: MultusConf;
+  /** What its plugins are run with. */
+  readonly runtime: Runtime;
   /** Aborted when its time is up or nobody waits any more. */
   readonly signal: AbortSignal;
+}
+
+/** A call with what it is worked on with. */
+export function createTask(
+  parts: OperationParts,
+  task: Omit<Task, "runtime">,
+): Task {
+  return { ...task, runtime: parts.runtimeOf(task.conf, task.call) };
 }
 
 /**
@@ -121,11 +134,11 @@ export const UNDO_MS = 30_000;
 /** The tools of a task's attachments. */
 export function toolsOf(
   parts: OperationParts,
-  { call, conf }: Task,
+  { call, runtime }: Task,
 ): AttachmentTools {
   const { bootId, defaultRoutes, deviceInfo } = parts;
   return {
-    runtime: parts.runtimeOf(conf, call),
+    runtime,
     defaultRoutes,
     deviceInfo,
     onDeviceInfoProblem: ({ name, ifname }, error) =>
@@ -187,7 +200,7 @@ export function inLane<T>(
   const waited = startWaiting(call);
   return parts.limits.run(request, (signal) => {
     waited.end();
-    return work({ call, conf, signal });
+    return work(createTask(parts, { call, conf, signal }));
   }).finally(() => waited.end());
 }
 
@@ -219,7 +232,7 @@ export function add(parts: OperationParts, call: Call): Promise<Result> {
 }
 
 async function addPod(parts: OperationParts, task: Task): Promise<Result> {
-  const { call, conf, signal } = task;
+  const { call, conf, runtime, signal } = task;
   const podArgs = readPodArgs(call.args);
   const link = await parts.linkOf(conf);
   const pod = await inSpan(
@@ -234,12 +247,9 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
     () => selectFor(parts, task, { pod, link }),
   );
   logDelegates(call.log, delegates);
-  await assertInstalled(parts.runtimeOf(conf, call), delegates);
-  await undoEarlier(parts, task);
+  await assertInstalled(runtime, delegates);
   const identity = { ...podArgs.pod, uid: podArgs.pod.uid || pod.uid };
-  // GC waits until the record says what is about to be made.
-  using starting = await parts.limits.starts.pass(signal);
-  using handle = await parts.records.begin({
+  using handle = await beginRecord(parts, task, {
     containerId: call.args.containerId,
     netns: call.args.netns,
     pluginPath: call.args.path,
@@ -248,7 +258,6 @@ async function addPod(parts: OperationParts, task: Task): Promise<Result> {
       toRecorded(delegate, identity, podArgs.cniArgs)
     ),
   });
-  starting[Symbol.dispose]();
   const results = await attachOrUndo(parts, task, {
     handle,
     delegates,
@@ -348,16 +357,46 @@ function withDeviceInfo(
   return { ...delegate, deviceInfoFile: deviceInfo.pathOf(key) };
 }
 
-/** A runtime that sends ADD again without DEL has lost the first one: what that began goes first. */
-async function undoEarlier(parts: OperationParts, task: Task): Promise<void> {
-  const { containerId } = task.call.args;
-  const { cache } = parts.runtimeOf(task.conf, task.call);
-  if (parts.records.has(containerId) || cache.mayHold(containerId)) {
-    const [failure] = await undoContainer(parts, task);
-    if (failure !== undefined) throw failure;
+/** Begins the record; a runtime that sends ADD again without DEL has lost the first one: what that began goes first. */
+async function beginRecord(
+  parts: OperationParts,
+  task: Task,
+  record: NewRecord,
+): Promise<RecordHandle> {
+  const { containerId } = record;
+  if (task.runtime.cache.mayHold(containerId)) await undoEarlier(parts, task);
+  const handle = await writeRecord(parts, task, record)
+    .catch(async (error: unknown) => {
+      if (!(error instanceof RecordExistsError)) throw error;
+      await undoEarlier(parts, task);
+      return await writeRecord(parts, task, record);
+    });
+  try {
+    // A DEL that was left over is done by now; done later, it would undo what comes next.
+    await parts.spool.forget(containerId);
+    return handle;
+  } catch (error) {
+    handle[Symbol.dispose]();
+    await parts.records.remove(containerId);
+    throw error;
   }
-  // A DEL that was left over is done by now; done later, it would undo what comes next.
-  await parts.spool.forget(containerId);
+}
+
+/** GC waits until the record says what is about to be made. */
+async function writeRecord(
+  { limits, records }: OperationParts,
+  { signal }: Task,
+  record: NewRecord,
+): Promise<RecordHandle> {
+  using starting = await limits.starts.pass(signal);
+  const handle = await records.begin(record);
+  starting[Symbol.dispose]();
+  return handle;
+}
+
+async function undoEarlier(parts: OperationParts, task: Task): Promise<void> {
+  const [failure] = await undoContainer(parts, task);
+  if (failure !== undefined) throw failure;
 }
 
 /** Attaches, and when that fails undoes what was begun before the error goes to the runtime. */
@@ -434,14 +473,10 @@ async function withinUndoTime<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const timer = setTimeout(() => {
+  using _limit = startTimeLimit(UNDO_MS, () => {
     controller.abort(new DOMException("Signal timed out.", "TimeoutError"));
-  }, UNDO_MS);
-  try {
-    return await work(controller.signal);
-  } finally {
-    clearTimeout(timer);
-  }
+  });
+  return await work(controller.signal);
 }
 
 /** Undoes a record from `first` on, with a deadline of its own; a record with nothing left in it goes. */

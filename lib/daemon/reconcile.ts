@@ -18,7 +18,13 @@ import {
 } from "./attachments.ts";
 import type { ClusterLink } from "./cluster_link.ts";
 import { laterNetns } from "./later_netns.ts";
-import { type OperationParts, toolsOf, undo, UNDO_MS } from "./operations.ts";
+import {
+  createTask,
+  type OperationParts,
+  toolsOf,
+  undo,
+  UNDO_MS,
+} from "./operations.ts";
 import type { AttachmentRecord } from "./record_format.ts";
 import type { RecordHandle } from "./records.ts";
 import { type Call, toRequest } from "./server.ts";
@@ -111,7 +117,7 @@ async function undoInterrupted(
       netns: laterNetns(handle.record.netns),
       cniArgs: [],
     };
-    const task = { call, conf, signal };
+    const task = createTask(parts, { call, conf, signal });
     const isWhole = isPodInterrupted(handle.record);
     const failures = isWhole
       ? await undo(parts, task, { handle, container })

@@ -26,7 +26,7 @@ import { formatResult, readResult, type Result } from "../cni/result.ts";
 import { LATEST_VERSION } from "../cni/version.ts";
 import { present } from "../cni/present.ts";
 import type { DelegateSource } from "../selection/delegate.ts";
-import { sha256 } from "./sha256.ts";
+import { crc32 } from "./crc32.ts";
 
 /** How far an attachment has come: not begun, perhaps there, there, gone again. */
 export type AttachmentState = "todo" | "begun" | "done" | "undone";
@@ -122,9 +122,9 @@ const STATE_LENGTH = 6;
 // A result with three interfaces and both families takes about 900 bytes; a larger one is no fault,
 // it only costs a rewrite of the file.
 const RESULT_ROOM = 1_536;
-const RESULT_CHECK_LENGTH = 16;
+const RESULT_CHECK_LENGTH = 8;
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 
 // From an element's beginning to its state, and from its state to its result.
 const STATE_OFFSET = `{"${OWN_KEY}":{"state":"`.length;
@@ -132,7 +132,7 @@ const RESULT_OFFSET = STATE_LENGTH + `","result":"`.length;
 
 const HEADER =
   /^\{"multusDeno":\{"state":"([a-z ]{6})","result":"([A-Za-z0-9+/= ]*)",/;
-const CHECKSUM = /^"checksum":"multusDeno:([0-9a-f]{64})",/;
+const CHECKSUM = /^"checksum":"multusDeno:([0-9a-f]{8})",/;
 const START = "[";
 const BETWEEN = ",\n";
 const END = "]\n";
@@ -177,8 +177,7 @@ export function encodeResult(result: Result): Promise<string> {
 
 function encodeText(result: Result): string {
   const json = JSON.stringify(formatResult(result, LATEST_VERSION));
-  const check = sha256(json).slice(0, RESULT_CHECK_LENGTH);
-  return check + new TextEncoder().encode(json).toBase64();
+  return crc32(json) + new TextEncoder().encode(json).toBase64();
 }
 
 /** A record as read, with where to overwrite it; a record of the Go daemon has no such places. */
@@ -386,8 +385,7 @@ function readEncodedResult(
   if (text === "") return {};
   try {
     const json = decodeBase64(text.slice(RESULT_CHECK_LENGTH));
-    const check = sha256(json).slice(0, RESULT_CHECK_LENGTH);
-    if (!text.startsWith(check)) return { isResultDamaged: true };
+    if (!text.startsWith(crc32(json))) return { isResultDamaged: true };
     return { result: readResult(JSON.parse(json), LATEST_VERSION) };
   } catch {
     // Not even base64. Said by the flag: the rest of the record is sound.
@@ -482,7 +480,7 @@ function decodeBase64(text: string): string {
 }
 
 function checksumOf(bodies: readonly string[]): string {
-  return sha256(bodies.join("\n"));
+  return crc32(bodies.join("\n"));
 }
 
 function isObject(value: unknown): value is JsonObject {

@@ -4,8 +4,10 @@
  * it, never by what the cluster says now. Its text is in `record_format.ts`.
  *
  * **When the disk is waited for.** Once per ADD: before the first plugin runs,
- * the record with everything in it (temporary file, fsync, rename, directory
- * fsync). After that, states and results are written into the same file in
+ * the record with everything in it (temporary file, its name, then the fsyncs of
+ * file and directory at once: a power cut in between may leave a damaged record
+ * of a container that nothing was begun for). A record that was just begun may
+ * be worked with before that; its first change waits for it. After that, states and results are written into the same file in
  * place, without fsync, before and after each plugin:
  * - after `kill -9` the kernel still has every such write, so the record says
  *   exactly what was begun;
@@ -23,7 +25,12 @@
 import { assertContainerId } from "../cni/args.ts";
 import { CniError, ErrorCode } from "../cni/error.ts";
 import type { Result } from "../cni/result.ts";
-import { TEMPORARY_PREFIX, writeFileAtomic } from "../host/atomic_file.ts";
+import {
+  type CreatedFile,
+  createFileAtomic,
+  TEMPORARY_PREFIX,
+  writeFileAtomic,
+} from "../host/atomic_file.ts";
 import {
   type AttachmentRecord,
   type AttachmentState,
@@ -158,15 +165,13 @@ export interface Records {
    */
   load(): Promise<void>;
   /**
-   * Writes a new record, every attachment still to do, and waits until the disk has it.
+   * Writes a new record, every attachment still to do. It is there for everybody when this resolves; that
+   * the disk has it is what its first `update` waits for.
    *
-   * @throws {RecordExistsError} When there is one and `replace` is not set: it may say what has to be undone.
+   * @throws {RecordExistsError} When there is one, readable or not: it may say what has to be undone.
    * @throws {CniError} Invalid container ID, or I/O failure.
    */
-  begin(
-    record: NewRecord,
-    options?: { readonly replace?: boolean },
-  ): Promise<RecordHandle>;
+  begin(record: NewRecord): Promise<RecordHandle>;
   /**
    * Whether there is a record, readable or not.
    *
@@ -293,20 +298,28 @@ class RecordStore implements Records {
 
   async begin(
     { attachments, ...common }: NewRecord,
-    { replace = false }: { readonly replace?: boolean } = {},
   ): Promise<RecordHandle> {
     const { containerId } = common;
     const path = this.#path(containerId);
-    if (!replace && isThere(path)) {
-      throw new RecordExistsError(containerId);
-    }
     const record: AttachmentRecord = {
       ...common,
       origin: "own",
       ...(this.#bootId !== undefined && { bootId: this.#bootId }),
       attachments: this.#asTodo(attachments),
     };
-    return this.#handle(path, await this.#write(path, record));
+    const { text, places } = await formatRecord(record);
+    try {
+      const created = await orIoFailure(
+        path,
+        () => createFileAtomic(path, text),
+      );
+      this.#remember(record);
+      return this.#handle(path, { record, places }, created);
+    } catch (error) {
+      const isThere = error instanceof CniError &&
+        error.cause instanceof Deno.errors.AlreadyExists;
+      throw isThere ? new RecordExistsError(containerId) : error;
+    }
   }
 
   has(containerId: string): boolean {
@@ -430,9 +443,14 @@ class RecordStore implements Records {
     return { record, places };
   }
 
-  #handle(path: string, parsed: ParsedRecord): RecordHandle {
+  #handle(
+    path: string,
+    parsed: ParsedRecord,
+    created?: CreatedFile,
+  ): RecordHandle {
     return new OpenRecord(path, {
       parsed,
+      created,
       write: (record) => this.#write(path, record),
       rememberState: (record, index) => this.#rememberState(record, index),
       asTodo: (attachments) => this.#asTodo(attachments),
@@ -467,6 +485,8 @@ class RecordStore implements Records {
 
 interface OpenRecordOptions {
   readonly parsed: ParsedRecord;
+  /** The file, just made; without it, it is opened when it is first needed. */
+  readonly created: CreatedFile | undefined;
   readonly write: (record: AttachmentRecord) => Promise<ParsedRecord>;
   readonly rememberState: (record: AttachmentRecord, index: number) => void;
   readonly asTodo: (
@@ -479,13 +499,18 @@ class OpenRecord implements RecordHandle {
   readonly #options: OpenRecordOptions;
   #parsed: ParsedRecord;
   #file: Deno.FsFile | undefined;
-  // One change after the other: they share the file's position.
+  // One change after the other: they share the file's position, and wait for the disk to have what was begun.
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(path: string, options: OpenRecordOptions) {
     this.#path = path;
     this.#options = options;
     this.#parsed = options.parsed;
+    this.#file = options.created?.file;
+    const saved = options.created?.saved;
+    if (saved !== undefined) this.#last = orIoFailure(path, () => saved);
+    // The first change hears of it.
+    this.#last.catch(() => {});
   }
 
   get record(): AttachmentRecord {
@@ -526,8 +551,14 @@ class OpenRecord implements RecordHandle {
   }
 
   [Symbol.dispose](): void {
-    this.#file?.close();
+    const file = this.#file;
     this.#file = undefined;
+    const isUndone = this.record.attachments.every(({ state }) =>
+      state === "undone"
+    );
+    // The file has been removed, then, and goes when it is closed, which takes the kernel its time.
+    if (isUndone) setTimeout(() => file?.close());
+    else file?.close();
   }
 
   async #inTurn<T>(change: () => Promise<T>): Promise<T> {
@@ -617,12 +648,12 @@ function decode(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
-async function orIoFailure(
+async function orIoFailure<T>(
   path: string,
-  write: () => void | Promise<void>,
-): Promise<void> {
+  write: () => T | Promise<T>,
+): Promise<T> {
   try {
-    await write();
+    return await write();
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new CniError(

@@ -85,14 +85,29 @@ Deno.test("begin() writes a record that another process reads, every attachment 
   assert.equal((mode ?? 0) & 0o777, 0o600);
 });
 
-Deno.test("begin() refuses to overwrite a record unless it is told to", async () => {
+Deno.test("begin() refuses to overwrite a record", async () => {
   await using store = await createStore();
   using first = await store.records.begin(recordOf("c1"));
   await first.update(1, { state: "begun" });
   await assert.rejects(store.records.begin(recordOf("c1")), RecordExistsError);
   assert.deepEqual(await statesOf(store.records, "c1"), ["todo", "begun"]);
-  using _second = await store.records.begin(recordOf("c1"), { replace: true });
-  assert.deepEqual(await statesOf(store.records, "c1"), ["todo", "todo"]);
+  await Deno.writeTextFile(`${store.dir}/c2`, "damaged");
+  await assert.rejects(store.records.read("c2"), DamagedRecordError);
+  await assert.rejects(store.records.begin(recordOf("c2")), RecordExistsError);
+  assert.equal(await Deno.readTextFile(`${store.dir}/c2`), "damaged");
+});
+
+Deno.test("has() looks at the disk, also for what others wrote or removed", async () => {
+  await using store = await createStore();
+  const { records } = store;
+  assert.ok(!records.has("c1"));
+  (await store.reopen().begin(recordOf("c1")))[Symbol.dispose]();
+  assert.ok(records.has("c1"));
+  (await records.open("c1"))?.[Symbol.dispose]();
+  await Deno.remove(`${store.dir}/c1`);
+  assert.ok(!records.has("c1"));
+  using again = await records.begin(recordOf("c1"));
+  assert.equal(again.record.attachments.length, 2);
 });
 
 Deno.test("begin() throws code 5 and names the file when it cannot be written", async () => {
@@ -158,9 +173,11 @@ Deno.test("update() throws RangeError for an attachment that is not there, and g
   assert.deepEqual(await statesOf(store.records, "c1"), ["todo", "begun"]);
 });
 
-Deno.test("update() throws code 5 when the record has gone", async () => {
+Deno.test("update() throws code 5 when the record that was opened has gone", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  (await store.records.begin(recordOf("c1")))[Symbol.dispose]();
+  using handle = await store.records.open("c1");
+  assert.ok(handle !== undefined);
   await store.records.remove("c1");
   await assert.rejects(
     handle.update(0, { state: "begun" }),
@@ -351,7 +368,7 @@ Deno.test("mustUndo() goes by the state within a boot, and undoes all after anot
   }
 });
 
-// Runs in a process of its own: changes one record, so many rounds, telling each change, and stays.
+// Runs in a process of its own: makes and changes so many records, telling each change, and stays.
 const CHANGER = `
   const { createRecords } = await import(${
   JSON.stringify(new URL("./records.ts", import.meta.url).href)
@@ -363,7 +380,7 @@ const CHANGER = `
   const result = { interfaces: [{ name: "x".repeat(200) }], ips: [], routes: [] };
   const out = new TextEncoder();
   for (let round = 0; round < Number(Deno.args[1]); round++) {
-    using handle = await records.begin({ containerId: "c", attachments }, { replace: true });
+    using handle = await records.begin({ containerId: "c" + round, attachments });
     for (const index of [0, 1, 2]) {
       await handle.update(index, { state: "begun" });
       await Deno.stdout.write(out.encode(index + " begun\\n"));
@@ -407,7 +424,8 @@ Deno.test("a record says all that its writer told before it was killed", async (
   await using store = await createStore();
   for (const lines of [1, 2, 3, 4, 5, 6]) {
     const told = await killAfter(lines, { dir: store.dir, rounds: 1 });
-    const states = await statesOf(store.reopen(), "c");
+    const states = await statesOf(store.reopen(), "c0");
+    await store.reopen().remove("c0");
     const [index, state] = told.at(-1)?.split(" ") ?? [];
     const order = ["todo", "begun", "done"];
     const found = order.indexOf(states?.[Number(index)] ?? "");
@@ -419,7 +437,13 @@ Deno.test("a record is sound when its writer is killed at any point", async () =
   await using store = await createStore();
   for (const lines of [7, 13, 29, 50, 100]) {
     await killAfter(lines, { dir: store.dir, rounds: 1_000 });
-    assert.equal((await statesOf(store.reopen(), "c"))?.length, 3);
+    const found = await Array.fromAsync(store.reopen().list());
+    assert.ok(found.length >= lines / 6, `${found.length} of ${lines}`);
+    for (const listed of found) {
+      assert.ok("record" in listed, listed.containerId);
+      assert.equal(listed.record.attachments.length, 3);
+      await store.reopen().remove(listed.containerId);
+    }
   }
 });
 

@@ -67,11 +67,17 @@ const JUNK_COUNT_MAX = 100;
 /** A shim writes its file within milliseconds; one that is older was killed, and its file will never be whole. */
 const TEMPORARY_AGE_MS_MAX = 10 * 60_000;
 
-/** The spool in this directory, which is made when the first request is left. */
+/** The spool in this directory, which is made when the first request is left or forgotten. */
 export function createSpool(dir: string): Spool {
   // Whatever lies aside before this daemon took anything was taken by one that crashed.
   let recovered: Promise<void> | undefined;
   const recoverOnce = (): Promise<void> => recovered ??= recover(dir);
+  let made: Promise<void> | undefined;
+  // Each ADD and DEL looks into the directory: into one that is there in half the time. Without it, all works as well.
+  const makeOnce = (): Promise<void> =>
+    made ??= Deno.mkdir(dir, { recursive: true, mode: 0o700 }).catch(() => {});
+  // What this daemon has taken and is not done with: nobody else takes anything.
+  const taken = new Set<string>();
   const listeners = new Set<() => void>();
   const list = async (containerId?: string): Promise<SpoolEntry[]> => {
     await recoverOnce();
@@ -88,11 +94,24 @@ export function createSpool(dir: string): Spool {
     list,
     async take(name): Promise<CniRequest | undefined> {
       await recoverOnce();
-      return await takeEntry(dir, name);
+      if (taken.has(name)) return undefined;
+      // Before it is: who looks at what is taken must not miss it in between.
+      taken.add(name);
+      let request: CniRequest | undefined;
+      try {
+        request = await takeEntry(dir, name);
+      } finally {
+        if (request === undefined) taken.delete(name);
+      }
+      return request;
     },
-    remove: (name) => removeIfThere(`${dir}/${TAKEN}/${name}`),
+    async remove(name): Promise<void> {
+      await removeIfThere(`${dir}/${TAKEN}/${name}`);
+      taken.delete(name);
+    },
     async putBack(name): Promise<void> {
       await moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`);
+      taken.delete(name);
     },
     isTaken: async (name) =>
       await statIfThere(`${dir}/${TAKEN}/${name}`) !== undefined,
@@ -100,13 +119,10 @@ export function createSpool(dir: string): Spool {
       // A cut id may be another container's: its entries are worked off, which is harmless.
       if (containerId !== spoolPrefix(containerId)) return;
       await recoverOnce();
-      const waiting = namesIfThere(dir);
-      // Hardly ever is there anything, not even the directory.
-      if (waiting === undefined) return;
-      await forgetIn(dir, waiting, containerId);
-      // Listed only now: what was not there any more has been taken by then.
-      const taken = `${dir}/${TAKEN}`;
-      await forgetIn(taken, listNames(taken), containerId);
+      await makeOnce();
+      await forgetIn(dir, listNames(dir), containerId);
+      // Looked at only now: what was not there any more has been taken by then.
+      await forgetIn(`${dir}/${TAKEN}`, [...taken], containerId);
     },
     async count(): Promise<number> {
       await recoverOnce();
@@ -223,16 +239,11 @@ async function listEntries(dir: string): Promise<SpoolEntry[]> {
   return entries.sort((a, b) => a.leftMs - b.leftMs);
 }
 
-/** The names in a directory, without our own sub-directories; none when there is no such directory. */
-function listNames(dir: string): string[] {
-  return namesIfThere(dir) ?? [];
-}
-
 /**
- * Undefined when there is no such directory; bounded, what is beyond comes with the next round. A look into the
- * kernel's own cache, for each ADD and DEL.
+ * The names in a directory, without our own sub-directories; none when there is no such directory. Bounded, what is
+ * beyond comes with the next round. A look into the kernel's own cache, for each ADD and DEL.
  */
-function namesIfThere(dir: string): string[] | undefined {
+function listNames(dir: string): string[] {
   const names: string[] = [];
   try {
     for (const { name } of Deno.readDirSync(dir)) {
@@ -240,7 +251,7 @@ function namesIfThere(dir: string): string[] | undefined {
       if (names.push(name) >= SPOOL_COUNT_MAX) break;
     }
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound) return names;
     throw error;
   }
   return names;

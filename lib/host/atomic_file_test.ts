@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { syncDir, TEMPORARY_PREFIX, writeFileAtomic } from "./atomic_file.ts";
+import {
+  createFileAtomic,
+  syncDir,
+  TEMPORARY_PREFIX,
+  writeFileAtomic,
+} from "./atomic_file.ts";
 
 async function makeDir(): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "atomic" });
@@ -103,6 +108,44 @@ Deno.test("writeFileAtomic() gives readers the old or the new file", async () =>
     assert.ok(sizes.includes((await Deno.readTextFile(path)).length));
   }
   await writing;
+});
+
+Deno.test("createFileAtomic() makes a file at once, and leaves nothing beside it", async () => {
+  await using dir = await makeDir();
+  const { file, saved } = createFileAtomic(`${dir.path}/a`, "text");
+  using _open = file;
+  assert.equal(await Deno.readTextFile(`${dir.path}/a`), "text");
+  await saved;
+  await file.seek(0, Deno.SeekMode.Start);
+  await file.write(new TextEncoder().encode("n"));
+  assert.equal(await Deno.readTextFile(`${dir.path}/a`), "next");
+  const { mode } = await Deno.stat(`${dir.path}/a`);
+  assert.equal((mode ?? 0) & 0o7777, 0o600);
+  assert.deepEqual(await namesIn(dir.path), ["a"]);
+});
+
+Deno.test("createFileAtomic() leaves what has the name already, and nothing beside it", async (t) => {
+  await using dir = await makeDir();
+  await t.step("a file", async () => {
+    await Deno.writeTextFile(`${dir.path}/a`, "old");
+    assert.throws(
+      () => createFileAtomic(`${dir.path}/a`, "new"),
+      Deno.errors.AlreadyExists,
+    );
+    assert.equal(await Deno.readTextFile(`${dir.path}/a`), "old");
+  });
+  await t.step("a link that leads nowhere", async () => {
+    await Deno.symlink(`${dir.path}/nowhere`, `${dir.path}/link`);
+    assert.throws(
+      () => createFileAtomic(`${dir.path}/link`, "new"),
+      Deno.errors.AlreadyExists,
+    );
+  });
+  assert.throws(
+    () => createFileAtomic(`${dir.path}/none/a`, "x"),
+    Deno.errors.NotFound,
+  );
+  assert.deepEqual(await namesIn(dir.path), ["a", "link"]);
 });
 
 Deno.test("syncDir() serves all who come at once, also after one that failed", async () => {

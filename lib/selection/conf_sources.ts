@@ -5,11 +5,7 @@
  * @module
  */
 
-import {
-  listConfFiles,
-  loadConfByName,
-  loadConfFile,
-} from "../cni/conf_dir.ts";
+import { loadConfAt, loadConfByName } from "../cni/conf_dir.ts";
 import type { NetworkSources } from "./resolve_network.ts";
 
 /** The part of the sources that lies in files; `confDir` is where networks are looked up by name. Needs read permission. */
@@ -18,9 +14,8 @@ export function createConfSources(
 ): Omit<NetworkSources, "attachment"> {
   return {
     confByName: (name) => loadConfByName(confDir, name),
-    confFile: (path) => loadConfFile(path),
-    confFiles: async (path) =>
-      isDirectory(path) ? await listConfFiles(path) : undefined,
+    confAt: (path) => loadConfAt(path),
+    isDirectory,
   };
 }
 

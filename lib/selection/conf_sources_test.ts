@@ -9,14 +9,15 @@ Deno.test("createConfSources() tells directories from files, and asks of both wh
     const file = join(dir, "10-a.conf");
     await Deno.writeTextFile(file, `{"name":"a","type":"x"}`);
     const sources = createConfSources(dir);
-    assert.deepEqual(await sources.confFiles(dir), [file]);
-    assert.equal(await sources.confFiles(file), undefined);
-    assert.equal(await sources.confFiles(join(dir, "none")), undefined);
-    assert.equal(await sources.confFiles(join(file, "below")), undefined);
-    assert.equal((await sources.confFile(file)).name, "a");
+    assert.ok(sources.isDirectory(dir));
+    assert.ok(!sources.isDirectory(file));
+    assert.ok(!sources.isDirectory(join(dir, "none")));
+    assert.ok(!sources.isDirectory(join(file, "below")));
+    assert.equal((await sources.confAt(file)).name, "a");
+    assert.equal((await sources.confAt(dir)).name, "a");
     assert.equal((await sources.confByName("a")).name, "a");
     await assert.rejects(sources.confByName("b"), CniError);
-    await assert.rejects(sources.confFile(join(dir, "none")), CniError);
+    await assert.rejects(sources.confAt(join(dir, "none")), CniError);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

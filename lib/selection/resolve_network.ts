@@ -38,10 +38,10 @@ export interface DefinitionSources {
 
 /** What else a network of the operator's may be. */
 export interface NetworkSources extends DefinitionSources {
-  /** The CNI file at an absolute path. */
-  confFile(path: string): Promise<NetConfList>;
-  /** The CNI files of a directory in lexical order; undefined when the path is no directory. */
-  confFiles(path: string): Promise<readonly string[] | undefined>;
+  /** The CNI file at an absolute path, of a directory the first one; a CniError of code 7 when there is none. */
+  confAt(path: string): Promise<NetConfList>;
+  /** Whether the path is a directory's. */
+  isDirectory(path: string): boolean;
 }
 
 /** What a reference of the operator's is resolved with. */
@@ -130,13 +130,8 @@ async function readPath(
   path: string,
   { sources, place }: ResolveOptions,
 ): Promise<NetConfList> {
-  const files = await sources.confFiles(path);
-  const file = files === undefined ? path : files[0];
-  if (file === undefined) {
-    throw invalid(`${place}: no CNI file in directory ${quote(path)}`);
-  }
   try {
-    return await sources.confFile(file);
+    return await sources.confAt(path);
   } catch (error) {
     // The file is named by who could not read it.
     throw withOrigin(error, place);
