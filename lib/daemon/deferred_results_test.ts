@@ -97,7 +97,7 @@ async function namesIn(dir: string): Promise<string[]> {
   }
 }
 
-/** Without a turn of the event loop, which would write what waits. */
+/** Without a turn of the event loop, in which what waits might be written. */
 function isThere(path: string): boolean {
   try {
     return Deno.lstatSync(path).isFile;
@@ -111,7 +111,7 @@ function readNow(path: string): string {
   return Deno.readTextFileSync(path);
 }
 
-Deno.test("write() leaves the disk alone until the next turn of the event loop, and writes then what a plain cache writes", async () => {
+Deno.test("write() leaves the disk alone for a moment, and writes then what a plain cache writes", async () => {
   await using scene = await createScene();
   const { cache, results } = scene;
   await cache.write(ATTACHMENT);

@@ -98,6 +98,8 @@ export interface StateChange {
 export interface RecordHandle extends Disposable {
   /** The record as it stands now. */
   readonly record: AttachmentRecord;
+  /** Resolves when the disk has what was begun; every change waits for it. Rejects with a {@linkcode CniError} of code 5. */
+  readonly saved: Promise<void>;
   /**
    * Writes down how an attachment has changed. Resolves when a crash of this process can no longer
    * undo it.
@@ -165,8 +167,8 @@ export interface Records {
    */
   load(): Promise<void>;
   /**
-   * Writes a new record, every attachment still to do. It is there for everybody when this resolves; that
-   * the disk has it is what its first `update` waits for.
+   * Writes a new record, every attachment still to do. It is there for everybody when this resolves; until
+   * the disk has it, something else can be done (`saved`).
    *
    * @throws {RecordExistsError} When there is one, readable or not: it may say what has to be undone.
    * @throws {CniError} Invalid container ID, or I/O failure.
@@ -497,20 +499,20 @@ interface OpenRecordOptions {
 class OpenRecord implements RecordHandle {
   readonly #path: string;
   readonly #options: OpenRecordOptions;
+  readonly saved: Promise<void>;
   #parsed: ParsedRecord;
   #file: Deno.FsFile | undefined;
   // One change after the other: they share the file's position, and wait for the disk to have what was begun.
-  #last: Promise<unknown> = Promise.resolve();
+  #last: Promise<unknown>;
 
   constructor(path: string, options: OpenRecordOptions) {
     this.#path = path;
     this.#options = options;
     this.#parsed = options.parsed;
     this.#file = options.created?.file;
-    const saved = options.created?.saved;
-    if (saved !== undefined) this.#last = orIoFailure(path, () => saved);
-    // The first change hears of it.
-    this.#last.catch(() => {});
+    this.saved = orIoFailure(path, () => options.created?.saved);
+    this.#last = this.saved;
+    this.#last.catch(() => {}); // The first change hears of it.
   }
 
   get record(): AttachmentRecord {

@@ -9,6 +9,7 @@ import {
   type NewAttachment,
   type NewRecord,
   RecordExistsError,
+  type RecordHandle,
   type Records,
   RESERVED_NAMES,
 } from "./records.ts";
@@ -61,6 +62,16 @@ async function createStore(): Promise<Store> {
   };
 }
 
+/** Begins a record, and waits until the disk has it. */
+async function begin(
+  records: Records,
+  containerId: string,
+): Promise<RecordHandle> {
+  const handle = await records.begin(recordOf(containerId));
+  await handle.saved;
+  return handle;
+}
+
 async function statesOf(
   records: Records,
   containerId: string,
@@ -75,7 +86,7 @@ async function namesIn(dir: string): Promise<string[]> {
 
 Deno.test("begin() writes a record that another process reads, every attachment still to do", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   const read = await store.reopen().read("c1");
   assert.deepEqual(read, handle.record);
   assert.equal(read?.bootId, "boot-1");
@@ -87,7 +98,7 @@ Deno.test("begin() writes a record that another process reads, every attachment 
 
 Deno.test("begin() refuses to overwrite a record", async () => {
   await using store = await createStore();
-  using first = await store.records.begin(recordOf("c1"));
+  using first = await begin(store.records, "c1");
   await first.update(1, { state: "begun" });
   await assert.rejects(store.records.begin(recordOf("c1")), RecordExistsError);
   assert.deepEqual(await statesOf(store.records, "c1"), ["todo", "begun"]);
@@ -101,12 +112,12 @@ Deno.test("has() looks at the disk, also for what others wrote or removed", asyn
   await using store = await createStore();
   const { records } = store;
   assert.ok(!records.has("c1"));
-  (await store.reopen().begin(recordOf("c1")))[Symbol.dispose]();
+  (await begin(store.reopen(), "c1"))[Symbol.dispose]();
   assert.ok(records.has("c1"));
   (await records.open("c1"))?.[Symbol.dispose]();
   await Deno.remove(`${store.dir}/c1`);
   assert.ok(!records.has("c1"));
-  using again = await records.begin(recordOf("c1"));
+  using again = await begin(records, "c1");
   assert.equal(again.record.attachments.length, 2);
 });
 
@@ -123,7 +134,7 @@ Deno.test("begin() throws code 5 and names the file when it cannot be written", 
 
 Deno.test("update() writes states and results that another process reads, in the same file", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   const { ino } = await Deno.stat(`${store.dir}/c1`);
   await handle.update(0, { state: "begun" });
   assert.deepEqual(await statesOf(store.reopen(), "c1"), ["begun", "todo"]);
@@ -143,7 +154,7 @@ Deno.test("update() writes states and results that another process reads, in the
 
 Deno.test("update() makes room for a result that is larger than what was reserved", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   await handle.update(0, { state: "done", result: resultOf(500) });
   await handle.update(1, { state: "begun" });
   const read = await store.reopen().read("c1");
@@ -153,7 +164,7 @@ Deno.test("update() makes room for a result that is larger than what was reserve
 
 Deno.test("update() keeps changes apart that are made at once", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   await Promise.all([
     handle.update(0, { state: "done", result: resultOf(3) }),
     handle.update(1, { state: "begun" }),
@@ -167,7 +178,7 @@ Deno.test("update() keeps changes apart that are made at once", async () => {
 
 Deno.test("update() throws RangeError for an attachment that is not there, and goes on working", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   await assert.rejects(handle.update(2, { state: "begun" }), RangeError);
   await handle.update(1, { state: "begun" });
   assert.deepEqual(await statesOf(store.records, "c1"), ["todo", "begun"]);
@@ -175,7 +186,7 @@ Deno.test("update() throws RangeError for an attachment that is not there, and g
 
 Deno.test("update() throws code 5 when the record that was opened has gone", async () => {
   await using store = await createStore();
-  (await store.records.begin(recordOf("c1")))[Symbol.dispose]();
+  (await begin(store.records, "c1"))[Symbol.dispose]();
   using handle = await store.records.open("c1");
   assert.ok(handle !== undefined);
   await store.records.remove("c1");
@@ -205,7 +216,7 @@ Deno.test("open() turns a record of the Go daemon into ours when it is changed",
 
 Deno.test("append() and drop() change which attachments there are, the states of the others stay", async () => {
   await using store = await createStore();
-  using handle = await store.records.begin(recordOf("c1"));
+  using handle = await begin(store.records, "c1");
   await handle.update(0, { state: "done", result: resultOf(1) });
   assert.equal(await handle.append([attachmentOf("hot", "net7")]), 2);
   await handle.update(2, { state: "begun" });
@@ -276,7 +287,7 @@ Deno.test("read() throws DamagedRecordError with path and reason, quarantine() p
   assert.ok(moved.startsWith(`${store.dir}/quarantine/`));
   assert.equal(store.records.damaged().size, 0);
   assert.equal(await store.records.read("c1"), undefined);
-  using _handle = await store.records.begin(recordOf("c1"));
+  using _handle = await begin(store.records, "c1");
 });
 
 Deno.test("quarantine() keeps the newest hundred files", async () => {
@@ -298,7 +309,7 @@ Deno.test("quarantine() keeps the newest hundred files", async () => {
 Deno.test("list() gives every record and every damaged one, and nothing else", async () => {
   await using store = await createStore();
   for (const id of ["c2", "c1"]) {
-    using _handle = await store.records.begin(recordOf(id));
+    using _handle = await begin(store.records, id);
   }
   await Deno.writeTextFile(`${store.dir}/c3`, "[");
   await Deno.writeTextFile(`${store.dir}/.tmp-1`, "[");
@@ -322,7 +333,7 @@ Deno.test("load() makes the directory, removes what a crash left, and fills the 
   const { mode } = await Deno.stat(dir);
   assert.equal((mode ?? 0) & 0o777, 0o700);
   const first = createRecords({ dir });
-  using handle = await first.begin(recordOf("c1"));
+  using handle = await begin(first, "c1");
   await handle.update(0, { state: "begun" });
   await Deno.writeTextFile(`${dir}/.tmp-left`, "half");
   await Deno.writeTextFile(`${dir}/c2`, "half");
@@ -336,7 +347,7 @@ Deno.test("load() makes the directory, removes what a crash left, and fills the 
 Deno.test("summaries() follow every change", async () => {
   await using store = await createStore();
   const { records } = store;
-  using handle = await records.begin(recordOf("c1"));
+  using handle = await begin(records, "c1");
   await handle.update(1, { state: "done" });
   assert.deepEqual(records.summaries().get("c1"), {
     pod: { namespace: "default", name: "pod", uid: "u" },
