@@ -242,6 +242,39 @@ Deno.test("shim's end is seen by the daemon while it works", async (t) => {
   }
 });
 
+/** The numbers of `lib/wire/patience.ts` as the bundle has them, for which no test can wait. */
+const LONG_PATIENCE = /totalMs:(?:22e4|11e4)/g;
+
+Deno.test("shim ends when a daemon takes its request and never answers", async (t) => {
+  using installed = await install();
+  const text = await Deno.readTextFile(installed.program);
+  ok((text.match(LONG_PATIENCE) ?? []).length >= 4);
+  const hasty = text.replaceAll(LONG_PATIENCE, "totalMs:700");
+  await Deno.writeTextFile(installed.program, hasty);
+  await using daemon = startScriptedDaemon(
+    installed.socketPath,
+    (asked) => [asked.gone],
+  );
+  for (const command of ["ADD", "DEL", "CHECK"]) {
+    await t.step(command, async () => {
+      const env = { ...CALL, CNI_COMMAND: command };
+      const start = performance.now();
+      const outcome = await execute(installed, { env, stdin: installed.conf });
+      ok(performance.now() - start >= 700);
+      if (command === "DEL") {
+        deepEqual([outcome.code, outcome.stdout], [0, ""]);
+        const left = await Array.fromAsync(Deno.readDir(installed.spoolDir));
+        equal(left.length, 1);
+        return;
+      }
+      const { code, msg } = JSON.parse(outcome.stdout);
+      deepEqual([outcome.code, code], [1, 11]);
+      match(msg, /did not answer in time/);
+    });
+  }
+  ok(daemon.asked.length >= 3);
+});
+
 Deno.test("shim is passthru when installed under that name", async () => {
   using installed = await install("passthru.js");
   const prevResult = { cniVersion: "1.0.0", ips: [{ address: "10.0.0.5/24" }] };

@@ -28,38 +28,8 @@ export class ConnectionCutError extends Error {
   override readonly name = "ConnectionCutError";
 }
 
-/** A signal that is made when it is first asked for. */
-export interface LateSignal {
-  /** Undefined while nobody has asked for it. */
-  readonly made: AbortSignal | undefined;
-  /** Makes it, the first time. */
-  make(): AbortSignal;
-}
-
-/** When it is over: a signal, or one that is made once the request is on its way. */
-export type Deadline = AbortSignal | LateSignal;
-
-/** A signal that `make` makes, once. */
-export function lateSignal(make: () => AbortSignal): LateSignal {
-  let made: AbortSignal | undefined;
-  return {
-    get made(): AbortSignal | undefined {
-      return made;
-    },
-    make: () => made ??= make(),
-  };
-}
-
-/** The signal of a deadline, made now if it was not made yet. */
-export function signalOf(deadline: Deadline): AbortSignal {
-  return deadline instanceof AbortSignal ? deadline : deadline.make();
-}
-
 /**
  * Sends the request, unless it was `begun`, and reads the whole answer, whatever its status.
- *
- * Making a signal takes a process that has just started 0.6 ms; a late one is made while the daemon
- * works, and belongs to the caller's questions alone.
  *
  * @throws {DaemonAbsentError} If nobody listens
  * @throws {ConnectionCutError} If the connection ends early
@@ -69,21 +39,15 @@ export function signalOf(deadline: Deadline): AbortSignal {
  */
 export async function ask(
   question: Question,
-  options: { signal: Deadline; begun?: Exchange | undefined },
+  options: { signal: AbortSignal; begun?: Exchange | undefined },
 ): Promise<Answer> {
-  const made = options.signal instanceof AbortSignal
-    ? options.signal
-    : options.signal.made;
-  made?.throwIfAborted();
-  const exchange = options.begun ??
+  const { signal, begun } = options;
+  signal.throwIfAborted();
+  const exchange = begun ??
     beginExchange(await connect(question.socketPath), question);
   using conn = exchange.conn;
   const received = receive(exchange);
-  const signal = signalOf(options.signal);
-  let isOver = false;
-  const onAbort = (): void => {
-    if (!isOver) conn.close();
-  };
+  const onAbort = (): void => conn.close();
   if (signal.aborted) onAbort();
   else signal.addEventListener("abort", onAbort);
   try {
@@ -96,11 +60,7 @@ export async function ask(
       })
       : error;
   } finally {
-    isOver = true;
-    // A signal that was made for this is thrown away with its listeners.
-    if (signal === options.signal) {
-      signal.removeEventListener("abort", onAbort);
-    }
+    signal.removeEventListener("abort", onAbort);
     if (!signal.aborted) conn.close();
     await exchange.sent;
   }

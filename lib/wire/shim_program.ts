@@ -28,12 +28,7 @@ import {
 } from "../cni/version.ts";
 import { createTracer, type Span } from "./tracing.ts";
 import { type Answer, decodeResult } from "./answer.ts";
-import {
-  ConnectionCutError,
-  DaemonAbsentError,
-  type Deadline,
-  lateSignal,
-} from "./ask.ts";
+import { ConnectionCutError, DaemonAbsentError } from "./ask.ts";
 import type { Exchange, Question } from "./exchange.ts";
 import { PATIENCE } from "./patience.ts";
 import { PROGRAM_VERSION } from "./program_version.ts";
@@ -264,8 +259,7 @@ async function askDaemon(
   const { totalMs, waitMs } = PATIENCE[command];
   const limits = {
     waitMs: Math.min(waitMs, call.conf.addWaitMs),
-    signal: asked?.deadline ??
-      lateSignal(() => AbortSignal.timeout(totalMs)),
+    signal: endOf((asked?.beganAt ?? performance.now()) + totalMs),
     begun: asked?.exchange,
   };
   try {
@@ -278,9 +272,17 @@ async function askDaemon(
   }
 }
 
+/** The signal for a time that may be over already. */
+function endOf(time: number): AbortSignal {
+  const restMs = time - performance.now();
+  return restMs > 0
+    ? AbortSignal.timeout(restMs)
+    : AbortSignal.abort(new DOMException("Time is up", "TimeoutError"));
+}
+
 interface Limits {
   readonly waitMs: number;
-  readonly signal: Deadline;
+  readonly signal: AbortSignal;
   /** The question, where it is on its way already. */
   readonly begun: Exchange | undefined;
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Answer } from "./answer.ts";
-import { ask, DaemonAbsentError, type Deadline, signalOf } from "./ask.ts";
+import { ask, DaemonAbsentError } from "./ask.ts";
 import type { Exchange, Question } from "./exchange.ts";
 
 /** First pause: a daemon that restarts is back within a few of these. */
@@ -30,7 +30,7 @@ export async function askPatiently(
   question: Question,
   options: {
     waitMs: number;
-    signal: Deadline;
+    signal: AbortSignal;
     begun?: Exchange | undefined;
   },
 ): Promise<Answer> {
@@ -50,7 +50,7 @@ export async function askPatiently(
     }
     begun = undefined;
     const ms = Math.min(jitter(pauseMs), end - performance.now());
-    await pause(ms, signalOf(signal));
+    await pause(ms, signal);
   }
 }
 
