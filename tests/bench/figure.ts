@@ -71,7 +71,12 @@ export interface Round {
 export function overFloorInRounds(
   name: string,
   unit: Unit,
-  parts: { rounds: readonly Round[]; rule: FloorRule; note?: string },
+  parts: {
+    rounds: readonly Round[];
+    rule: FloorRule;
+    sense?: Figure["sense"];
+    note?: string;
+  },
 ): Figure {
   const { rounds, rule, ...rest } = parts;
   const { factor, plus = 0 } = rule;
@@ -110,10 +115,8 @@ export function within(
 
 /** Whether a figure keeps its limit. */
 export function holds({ value, limit, sense, rounds }: Figure): boolean {
-  if (rounds !== undefined) return rounds.share.median <= 1;
-  return sense === "at most"
-    ? value.median <= limit.value
-    : value.median >= limit.value;
+  const share = rounds?.share.median ?? value.median / limit.value;
+  return sense === "at most" ? share <= 1 : share >= 1;
 }
 
 /** Cost at several sizes of one thing: printed, not judged. */

@@ -1,9 +1,9 @@
 /** What gets through when sixteen pods start at once, and what the API server hears of it. */
 import { requestsOf } from "./api.ts";
-import { type Figure, overFloor, within } from "./figure.ts";
+import { type Figure, overFloorInRounds, within } from "./figure.ts";
 import { containerFor } from "./node.ts";
 import { startWarm, untilQuiet } from "./operation_figures.ts";
-import { type Sample, summarize } from "./statistics.ts";
+import { summarize } from "./statistics.ts";
 import type { Timing } from "./stopwatch.ts";
 import {
   floorScript,
@@ -16,15 +16,19 @@ import {
 const CALLS = 200;
 const PARALLEL = 16;
 const ROUNDS = 5;
-/** So much of what the processors could do at the floor's cost. */
-const SHARE = 0.6;
+const RULE = {
+  what: "processors / (CPU of shim floor + CPU of 3 spawns)",
+  factor: 0.6,
+} as const;
 const PATCHES_MAX = 1;
 const EVENTS_MAX = 1;
 /** Between two looks at the bare loop's own cost. */
 const LOOP_TIMES = 150;
 const FLOOR_RUNS = 20;
 
-interface Round {
+interface LoadRound {
+  /** What the processors could do at the floor's cost, between the two bursts. */
+  readonly floorPerSecond: number;
   readonly addPerSecond: number;
   readonly delPerSecond: number;
   readonly patches: number;
@@ -32,9 +36,10 @@ interface Round {
 }
 
 async function loadRound(
-  { node, stopwatch }: Surroundings,
+  surroundings: Surroundings,
   pods: string,
-): Promise<Round> {
+): Promise<LoadRound> {
+  const { node, stopwatch } = surroundings;
   await node.api.tell({
     pods: { count: CALLS, prefix: pods, networks: "net-0,net-1" },
   });
@@ -50,12 +55,14 @@ async function loadRound(
   );
   await untilQuiet(node);
   const heard = await node.api.tell({ clear: true });
+  const floorPerSecond = await measureFloor(surroundings);
   const del = await stopwatch(
     containers.map((container) => node.shimJob("DEL", container)),
     { parallel: PARALLEL },
   );
   await node.api.tell({ removePods: pods });
   return {
+    floorPerSecond,
     addPerSecond: CALLS / (add.wallMs / 1000),
     delPerSecond: CALLS / (del.wallMs / 1000),
     patches: requestsOf(heard, "patch", "pods") / CALLS,
@@ -64,8 +71,8 @@ async function loadRound(
   };
 }
 
-/** The processor time of one shim at the floor and three spawns from Deno, in milliseconds. */
-async function measureFloorCpu(surroundings: Surroundings): Promise<Sample> {
+/** How often a second the processors have the time of one shim at the floor and three spawns from Deno. */
+async function measureFloor(surroundings: Surroundings): Promise<number> {
   const { node, stopwatch } = surroundings;
   const shim = await stopwatch(
     Array.from(
@@ -84,35 +91,24 @@ async function measureFloorCpu(surroundings: Surroundings): Promise<Sample> {
   const warm = await loop(LOOP_TIMES / 3);
   const all = await loop(LOOP_TIMES + LOOP_TIMES / 3);
   const spawns = (all.cpuMs - warm.cpuMs) / LOOP_TIMES;
-  return summarize(shim.timings.map(({ cpuMs }) => cpuMs + spawns));
-}
-
-function toFloor(cpuMs: Sample): Sample {
-  const perSecond = (ms: number): number =>
-    navigator.hardwareConcurrency * 1000 / ms;
-  return {
-    median: perSecond(cpuMs.median),
-    low: perSecond(cpuMs.high),
-    high: perSecond(cpuMs.low),
-    count: cpuMs.count,
-  };
+  const { median } = summarize(shim.timings.map(({ cpuMs }) => cpuMs));
+  return navigator.hardwareConcurrency * 1000 / (median + spawns);
 }
 
 function throughput(
   command: string,
-  values: readonly number[],
-  floor: Sample,
+  rounds: readonly LoadRound[],
+  perSecond: "addPerSecond" | "delPerSecond",
 ): Figure {
-  return overFloor(
+  return overFloorInRounds(
     `${command}, ${CALLS} at ${PARALLEL} in parallel, no-op`,
     "/s",
     {
-      value: summarize(values),
-      floor,
-      rule: {
-        what: "processors / (CPU of shim floor + CPU of 3 spawns)",
-        factor: SHARE,
-      },
+      rounds: rounds.map((round) => ({
+        value: round[perSecond],
+        floor: round.floorPerSecond,
+      })),
+      rule: RULE,
       sense: "at least",
     },
   );
@@ -120,17 +116,17 @@ function throughput(
 
 async function measure(surroundings: Surroundings): Promise<Measured> {
   await startWarm(surroundings);
-  const rounds: Round[] = [];
+  const rounds: LoadRound[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     surroundings.say(`load: round ${round + 1} of ${ROUNDS}`);
     rounds.push(await loadRound(surroundings, `load${round}`));
   }
-  const floor = toFloor(await measureFloorCpu(surroundings));
-  const all = (key: keyof Round): number[] => rounds.map((round) => round[key]);
+  const all = (key: keyof LoadRound): number[] =>
+    rounds.map((round) => round[key]);
   return {
     figures: [
-      throughput("ADD", all("addPerSecond"), floor),
-      throughput("DEL", all("delPerSecond"), floor),
+      throughput("ADD", rounds, "addPerSecond"),
+      throughput("DEL", rounds, "delPerSecond"),
       within("status patches per ADD, under load", "requests", {
         value: summarize(all("patches")),
         limit: PATCHES_MAX,
