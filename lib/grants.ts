@@ -479,6 +479,18 @@ export function permissionFlags(grants: readonly Grant[]): string[] {
   return [...flags, "--ignore-env", "--deny-import", "--no-prompt"];
 }
 
+/**
+ * What the C library's allocator is told in each program's environment; measured in
+ * `deployments/PERFORMANCE.md`. The shim asks for much memory at once, because it lives for
+ * milliseconds and each step takes a call of the kernel. The daemon gets what is large by itself, so
+ * that it goes back to the system when it is free: a list of pods does not leave a hole behind.
+ */
+export const ALLOCATOR: Readonly<Record<Executable, readonly string[]>> = {
+  "multus-shim": ["MALLOC_TOP_PAD_=4194304"],
+  "multus-daemon": ["MALLOC_MMAP_THRESHOLD_=65536"],
+  "multusctl": [],
+};
+
 /** What V8 is told in each program; why each number is there is in `deployments/PERFORMANCE.md`. */
 export const V8_FLAGS: Readonly<Record<Executable, readonly string[]>> = {
   "multus-shim": [],

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
-import { grantsOf, V8_FLAGS } from "../lib/grants.ts";
+import { ALLOCATOR, grantsOf, V8_FLAGS } from "../lib/grants.ts";
 import { renderLauncher } from "../lib/cli/launcher.ts";
 import { isOnTestNode, runProgram, TestNode } from "./node.ts";
 
@@ -136,6 +136,7 @@ async function replaceProgram(
     deno: Deno.execPath(),
     grants: grantsOf(name, node.profile),
     v8Flags: V8_FLAGS[name],
+    allocator: ALLOCATOR[name],
     source: await Deno.readTextFile(bundle),
   });
   await Deno.writeTextFile(node.program(name), text);

@@ -6,6 +6,7 @@
  * It compares values; the bytes are read in `launcher.ts` and `compiled.ts`.
  */
 import {
+  ALLOCATOR,
   type Executable,
   type Grant,
   grantsOf,
@@ -27,6 +28,8 @@ export interface Baked {
   readonly missing: readonly string[];
   /** The flags for V8. */
   readonly v8Flags: readonly string[];
+  /** What a launcher tells the C library's allocator; a compiled program has no environment of its own. */
+  readonly allocator: readonly string[];
 }
 
 /** What ought to be baked into an executable. */
@@ -37,6 +40,8 @@ export interface Expected {
   readonly grants: readonly Grant[];
   /** The flags for V8. */
   readonly v8Flags: readonly string[];
+  /** What a launcher tells the C library's allocator; nothing, if left out. */
+  readonly allocator?: readonly string[];
 }
 
 /** One thing that is baked in and should not be, or the other way round. */
@@ -56,6 +61,7 @@ export function expectedOf(
     deno: executable === "multus-shim" ? profile.hostDeno : profile.deno,
     grants: grantsOf(executable, profile),
     v8Flags: V8_FLAGS[executable],
+    allocator: ALLOCATOR[executable],
   };
 }
 
@@ -106,12 +112,15 @@ export function compareBaked(expected: Expected, baked: Baked): Difference[] {
     return compareKind(kind, wanted.map((grant) => grant.value), baked);
   });
   const found = baked.deno === undefined ? [] : [baked.deno];
-  const wanted = baked.form === "launcher" ? [expected.deno] : [];
+  const isLauncher = baked.form === "launcher";
+  const wanted = isLauncher ? [expected.deno] : [];
+  const allocator = isLauncher ? expected.allocator ?? [] : [];
   return [
     ...compareLists(wanted, found, (deno) => `starts ${deno}`),
     ...compareLists([], baked.unexpected, (flag) => flag),
     ...compareLists(baked.missing, [], (flag) => flag),
     ...ofKinds,
+    ...compareLists(allocator, baked.allocator, (variable) => variable),
     ...compareLists(
       expected.v8Flags,
       baked.v8Flags,

@@ -179,6 +179,7 @@ function describe(metadata: Metadata): Baked {
     missing: REQUIRED.filter(([key, isThere]) => !isThere(permissions[key]))
       .map(([, , flag]) => flag),
     v8Flags: metadata.v8_flags.filter((flag) => !V8_OF_DENO.test(flag)),
+    allocator: [],
   };
 }
 

@@ -25,6 +25,8 @@ export interface ExecutableGrants {
   readonly deno: string;
   /** The flags for V8. */
   readonly v8Flags: readonly string[];
+  /** What its launcher tells the C library's allocator. */
+  readonly allocator?: readonly string[];
   /** The permissions, each with its reason. */
   readonly grants: readonly Grant[];
 }
@@ -59,6 +61,7 @@ const ReportShape = z.strictObject({
     name: z.enum(EXECUTABLES),
     deno: z.string(),
     v8Flags: z.array(z.string()),
+    allocator: z.optional(z.array(z.string())),
     grants: z.array(z.strictObject({
       kind: z.enum(["read", "write", "net", "env", "run", "sys"]),
       value: z.string(),

@@ -102,6 +102,7 @@ function withDeno(text: string, baked: Baked, deno: string): string {
     deno,
     grants: grantsIn(baked),
     v8Flags: baked.v8Flags,
+    allocator: baked.allocator,
     // Without the semicolon that rendering puts before it.
     source: source.join("\n").replace(/^;/, ""),
   });

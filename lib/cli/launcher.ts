@@ -62,6 +62,8 @@ export interface LauncherParts {
   readonly grants: readonly Grant[];
   /** The flags for V8. */
   readonly v8Flags: readonly string[];
+  /** What the C library's allocator is told, as `MALLOC_…=NUMBER`; nothing, if left out. */
+  readonly allocator?: readonly string[];
   /** Bundled JavaScript. */
   readonly source: string;
 }
@@ -70,7 +72,10 @@ const SHEBANG = "#!/bin/sh";
 /** For sh a command that does nothing and then the start of deno; for JavaScript a string and a comment. */
 const START = `':' //; unset ${UNSET_NAMES.join(" ")}; export ${
   SET_VARIABLES.join(" ")
-}; exec `;
+}`;
+const EXEC = "; exec ";
+/** What may stand between the two, and what is read of it. */
+const ALLOCATOR_PART = /^((?: MALLOC_[A-Z_]+=[0-9]+)*); exec /;
 const END = ' "$0" "$@"';
 /** The start line of the longest grants has some kB; what has no second line end within this is no launcher. */
 const HEAD_BYTES_MAX = 65_536;
@@ -104,20 +109,28 @@ function splitWords(line: string): string[] {
   return words;
 }
 
-function renderStart(words: readonly string[]): string {
-  return `${START}${words.map(quoteWord).join(" ")}${END}`;
+function renderStart(
+  words: readonly string[],
+  allocator: readonly string[],
+): string {
+  const variables = allocator.map((variable) => ` ${variable}`).join("");
+  if (!ALLOCATOR_PART.test(`${variables}${EXEC}`)) {
+    throw new RangeError(`Not for the allocator: ${allocator.join(" ")}`);
+  }
+  return `${START}${variables}${EXEC}${words.map(quoteWord).join(" ")}${END}`;
 }
 
 /**
  * The text of a launcher.
  *
- * @throws {RangeError} when a path contains a comma or what ends a line.
+ * @throws {RangeError} when a path contains a comma or what ends a line, or a variable is not the allocator's.
  */
 export function renderLauncher(parts: LauncherParts): string {
-  const { deno, grants, v8Flags, source } = parts;
+  const { deno, grants, v8Flags, allocator = [], source } = parts;
   const ofV8 = v8Flags.length === 0 ? [] : [`--v8-flags=${v8Flags.join(",")}`];
   const words = [deno, "run", ...RUN_FLAGS, ...ofV8];
-  const start = renderStart([...words, ...permissionFlags(grants)]);
+  const flags = permissionFlags(grants);
+  const start = renderStart([...words, ...flags], allocator);
   // The semicolon ends the string of the start line, whatever the source begins with.
   return `${SHEBANG}\n${start}\n;${source}`;
 }
@@ -145,10 +158,14 @@ const REQUIRED_FLAGS: readonly string[] = [
 ];
 
 /** Whether the words, written again, give the line, however many spaces are between: nothing means more to sh than we read. */
-function isPlain(words: readonly string[], line: string): boolean {
+function isPlain(
+  words: readonly string[],
+  allocator: readonly string[],
+  line: string,
+): boolean {
   const squeeze = (text: string): string => text.replace(/ +/g, " ");
   try {
-    return squeeze(renderStart(words)) === squeeze(line);
+    return squeeze(renderStart(words, allocator)) === squeeze(line);
   } catch (error) {
     if (error instanceof RangeError) return false;
     throw error;
@@ -185,7 +202,11 @@ export function readLauncher(bytes: Uint8Array): Baked | undefined {
   if (line === undefined || !line.startsWith(START) || !line.endsWith(END)) {
     return undefined;
   }
-  const words = splitWords(line.slice(START.length, -END.length));
+  const rest = line.slice(START.length, -END.length);
+  const [part, variables = ""] = ALLOCATOR_PART.exec(rest) ?? [];
+  if (part === undefined) return undefined;
+  const allocator = variables.split(" ").slice(1);
+  const words = splitWords(rest.slice(part.length));
   const [deno = "", command = "", ...flags] = words;
   const read: ReadFlags = {
     allowed: new Map(),
@@ -195,10 +216,18 @@ export function readLauncher(bytes: Uint8Array): Baked | undefined {
   };
   if (command !== "run") read.unexpected.push(command);
   for (const flag of flags) readFlag(read, flag);
-  if (!isPlain(words, line)) {
+  if (!isPlain(words, allocator, line)) {
     read.unexpected.push("characters in the start line that mean more to sh");
   }
   const missing = REQUIRED_FLAGS.filter((flag) => !read.found.has(flag));
   const { allowed, unexpected, v8Flags } = read;
-  return { form: "launcher", deno, allowed, unexpected, missing, v8Flags };
+  return {
+    form: "launcher",
+    deno,
+    allowed,
+    unexpected,
+    missing,
+    v8Flags,
+    allocator,
+  };
 }

@@ -47,12 +47,25 @@ const grants = fc.array(
 
 Deno.test("readLauncher() gives back whatever renderLauncher() was given", () => {
   const v8Flags = fc.subarray(["--max-semi-space-size=1", "--jitless"]);
+  const allocator = fc.subarray(["MALLOC_TOP_PAD_=4096", "MALLOC_PERTURB_=0"]);
   const source = fc.string({ unit: "grapheme" });
   fc.assert(
-    fc.property(path, grants, v8Flags, source, (deno, granted, flags, text) => {
-      const parts = { deno, grants: granted, v8Flags: flags, source: text };
+    fc.property(path, grants, fc.tuple(v8Flags, allocator), source, (
+      deno,
+      granted,
+      [flags, variables],
+      text,
+    ) => {
+      const parts = {
+        deno,
+        grants: granted,
+        v8Flags: flags,
+        allocator: variables,
+        source: text,
+      };
       const baked = bake(parts);
       ok(baked !== undefined);
+      deepEqual(baked.allocator, variables);
       deepEqual(compareBaked(parts, baked), []);
       equal(baked.deno, deno);
       equal(baked.allowed.size, new Set(granted.map(({ kind }) => kind)).size);
@@ -107,6 +120,39 @@ Deno.test("renderLauncher() refuses what would end the line or a value", async (
       throws(() => renderLauncher({ ...parts, grants }), RangeError);
     });
   }
+});
+
+Deno.test("what is no number for the allocator stands in no launcher", async (t) => {
+  const parts = { deno: "/deno", grants: [], v8Flags: [], source: "" };
+  const good = renderLauncher({ ...parts, allocator: ["MALLOC_TOP_PAD_=1"] });
+  ok(readLauncher(encoder.encode(good)) !== undefined);
+  const others = [
+    "LD_PRELOAD=/evil.so",
+    "MALLOC_TOP_PAD_=1 LD_PRELOAD=/evil.so",
+    "MALLOC_TOP_PAD_=$(id)",
+    "MALLOC_TOP_PAD_=1; id",
+    "NODE_OPTIONS=1",
+    "MALLOC_TOP_PAD_=",
+  ];
+  for (const variable of others) {
+    await t.step(variable, () => {
+      const allocator = [variable];
+      throws(() => renderLauncher({ ...parts, allocator }), RangeError);
+      const bad = good.replace("MALLOC_TOP_PAD_=1", () => variable);
+      equal(readLauncher(encoder.encode(bad)), undefined);
+    });
+  }
+});
+
+Deno.test("compareBaked() tells what another allocator is told", () => {
+  const parts = { deno: "/deno", grants: [], v8Flags: [], source: "" };
+  const baked = bake({ ...parts, allocator: ["MALLOC_TOP_PAD_=1"] });
+  ok(baked !== undefined);
+  const expected = { ...parts, allocator: ["MALLOC_TOP_PAD_=2"] };
+  deepEqual(compareBaked(expected, baked), [
+    { change: "missing", flag: "MALLOC_TOP_PAD_=2" },
+    { change: "extra", flag: "MALLOC_TOP_PAD_=1" },
+  ]);
 });
 
 /** What the program finds that it may do; each line is one try. */
