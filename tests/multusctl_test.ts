@@ -732,6 +732,12 @@ nodeTest(
       return findings;
     };
     await step(t, "a node that is well", async () => {
+      await waitUntil(
+        async () => /\/lab-/.test(await snapshot(node, networks)),
+        {
+          what: "the cached results, which follow the answer",
+        },
+      );
       const before = await snapshot(node, networks);
       const findings = await examine();
       deepEqual(

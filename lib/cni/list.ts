@@ -28,7 +28,12 @@ import {
 } from "./exec.ts";
 import { getMember, type JsonText, mergeObjects } from "./json_text.ts";
 import { ProcessTimeoutError } from "./process.ts";
-import { formatResult, parseResult, type Result } from "./result.ts";
+import {
+  FIRST_WITH_LISTS,
+  formatResult,
+  parseResult,
+  type Result,
+} from "./result.ts";
 import {
   assertKeepable,
   type CachedAttachment,
@@ -38,6 +43,7 @@ import {
   assertCommandVersion,
   assertVersion,
   type Command,
+  compareVersions,
   supportsCommand,
 } from "./version.ts";
 
@@ -166,6 +172,10 @@ export async function addNetworkList(
     });
   }
   const added = result ?? { interfaces: [], ips: [], routes: [] };
+  // Refuses what an old version has no words for: an address that there is not.
+  if (compareVersions(list.cniVersion, FIRST_WITH_LISTS) < 0) {
+    formatResult(added, list.cniVersion);
+  }
   await runtime.cache.write(toCached(list, attachment, added));
   return added;
 }

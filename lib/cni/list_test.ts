@@ -404,6 +404,15 @@ Deno.test("addNetworkList() refuses names that cannot be, before anything runs",
   });
 });
 
+Deno.test("addNetworkList() fails at once when the version has no words for the result", async () => {
+  await using plugins = await createNoopPlugins();
+  await plugins.install("a", { ADD: `print '{"cniVersion":"0.2.0"}'` });
+  const error = await expectError(
+    addNetworkList(runtimeOf(plugins), listOf("0.2.0", ["a"]), options),
+  );
+  assert.equal(error.code, ErrorCode.incompatibleVersion, error.message);
+});
+
 Deno.test("addNetworkList() names a plugin that is not installed, and where it looked", async () => {
   await using plugins = await createNoopPlugins();
   const error = await expectError(

@@ -126,7 +126,7 @@ const OLD_INTERFACE_KEYS: readonly string[] = ["name", "mac", "sandbox"];
 const OLD_ROUTE_KEYS: readonly string[] = ["dst", "gw"];
 
 /** Before this one a result was one address of each family. */
-const FIRST_WITH_LISTS = "0.3.0";
+export const FIRST_WITH_LISTS = "0.3.0";
 /** The first one in which an address does not say its family. */
 const FIRST_WITHOUT_FAMILY = "1.0.0";
 /** The first one with the keys of {@linkcode INTERFACE} and {@linkcode ROUTE} that the old ones lack. */

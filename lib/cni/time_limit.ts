@@ -11,6 +11,8 @@
 /** How often limits are looked at: the most that one is noticed late. */
 const LOOK_MS = 100;
 
+const TIMER_MS_MAX = 24 * 60 * 60_000;
+
 interface Limit {
   /** In milliseconds of `performance.now()`. */
   readonly endsAt: number;
@@ -48,8 +50,9 @@ export function startTimeLimit(
 
 function lookAt(time: number, now: number): void {
   clearTimeout(timer);
-  looksAt = time;
-  timer = setTimeout(look, time - now);
+  // A timer that is longer than 24 days goes off at once.
+  looksAt = Math.min(time, now + TIMER_MS_MAX);
+  timer = setTimeout(look, looksAt - now);
 }
 
 function look(): void {

@@ -12,19 +12,27 @@ const FILE_NAME = "boot-id";
 // A UUID, and nothing else that somebody may have left there.
 const BOOT_ID = /^[0-9a-f-]{36}$/;
 
+/** A boot of the machine. */
+export interface Boot {
+  /** Its name. */
+  readonly bootId: string;
+  /** Nobody has asked for it before: this is the first daemon of the boot. */
+  readonly isNew: boolean;
+}
+
 /**
  * Reads the name of this boot, or makes one if this is the first to ask. Needs read and write of the
  * directory. Where the directory survives a boot after all, two boots have the same name.
  *
  * @throws Deno's own errors when the directory cannot be read or written.
  */
-export async function readBootId(runDir: string): Promise<string> {
+export async function readBootId(runDir: string): Promise<Boot> {
   const path = `${runDir}/${FILE_NAME}`;
   const known = await readIfThere(path);
-  if (BOOT_ID.test(known)) return known;
+  if (BOOT_ID.test(known)) return { bootId: known, isNew: false };
   const bootId = crypto.randomUUID();
   await writeFileAtomic(path, bootId, { sync: false });
-  return bootId;
+  return { bootId, isNew: true };
 }
 
 async function readIfThere(path: string): Promise<string> {

@@ -4,12 +4,15 @@ import { readBootId } from "./boot_id.ts";
 Deno.test("readBootId() gives the same name as long as the directory lives, and another for another", async () => {
   const [first, second] = [await Deno.makeTempDir(), await Deno.makeTempDir()];
   try {
-    const bootId = await readBootId(first);
+    const { bootId, isNew } = await readBootId(first);
+    assert.ok(isNew);
     assert.match(bootId, /^[0-9a-f-]{36}$/);
-    assert.equal(await readBootId(first), bootId);
-    assert.notEqual(await readBootId(second), bootId);
+    assert.deepEqual(await readBootId(first), { bootId, isNew: false });
+    assert.notEqual((await readBootId(second)).bootId, bootId);
     await Deno.writeTextFile(`${first}/boot-id`, "");
-    assert.notEqual(await readBootId(first), bootId);
+    const another = await readBootId(first);
+    assert.ok(another.isNew);
+    assert.notEqual(another.bootId, bootId);
   } finally {
     await Deno.remove(first, { recursive: true });
     await Deno.remove(second, { recursive: true });

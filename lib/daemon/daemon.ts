@@ -43,6 +43,7 @@ import { withOwnPath } from "./plugin_path.ts";
 import {
   clusterProbe,
   configurationProbe,
+  countRequest,
   createStatus,
   observeByMetrics,
   type Observed,
@@ -220,9 +221,9 @@ async function loadRecords(
   { cacheIn, log }: Pick<ResultCaches, "cacheIn"> & { log: Log },
 ): Promise<{ records: Records; bootId: string }> {
   await Deno.mkdir(conf.socketDir, { recursive: true, mode: 0o700 });
-  const bootId = await readBootId(conf.socketDir);
+  const { bootId, isNew } = await readBootId(conf.socketDir);
   const records = createRecords({ dir: conf.cniDir, bootId });
-  await records.load();
+  await records.load({ isNewBoot: isNew });
   // Without one of its own, each request may bring another directory for results, and the record does not say
   // which. Beside a daemon that serves, this one will be refused, and what looks lost is still to be written.
   const isOwn = conf.document.values.cniDir !== undefined;
@@ -250,12 +251,11 @@ async function createParts(
     ...(perNodeCertificate === undefined
       ? {}
       : { nodeCertificate: perNodeCertificate }),
-    onRequest: (event) => observed.metrics?.requested(event),
+    onRequest: (event) => countRequest(observed, event),
   }));
   const deviceInfo = createDeviceInfoFiles(conf.deviceInfoDir);
   const { records, bootId } = await loadRecords(conf, { cacheIn, log });
   const spool = createSpool(spoolDirIn(conf.cniDir));
-  await links.begin(conf);
   const limits = createLimits({
     addSlots: addSlotsOf(conf),
     onWait: (lane, waitMs) => observed.metrics?.waited(lane, waitMs),
@@ -267,7 +267,9 @@ async function createParts(
     limits,
     records,
     pendingTeardowns: () => 0,
+    early: [],
   };
+  await links.begin(conf);
   readiness.watch(() => certificateProbe(links));
   readiness.watch(() => clusterProbe(observed));
   readiness.watch(() => configurationProbe(observed));

@@ -81,15 +81,16 @@ class DeferredResultCache implements DeferredResults {
   async write(attachment: CachedAttachment): Promise<void> {
     assertKeepable(attachment);
     this.#pending.delete(idOf(attachment));
-    if (this.#isOnDisk(attachment)) await this.#cache.write(attachment);
-    else this.#defer({ attachment, isRefused: false });
+    if (this.#isOnDisk(attachment, { ifUnknown: false })) {
+      await this.#cache.write(attachment);
+    } else this.#defer({ attachment, isRefused: false });
   }
 
   async remove(key: AttachmentKey): Promise<void> {
     const pending = this.#pending.get(idOf(key));
     this.#pending.delete(idOf(key));
     const isNew = pending !== undefined && !pending.isRefused;
-    if (isNew && !this.#isOnDisk(key)) return;
+    if (isNew && !this.#isOnDisk(key, { ifUnknown: true })) return;
     try {
       await this.#cache.remove(key);
     } catch (error) {
@@ -189,11 +190,15 @@ class DeferredResultCache implements DeferredResults {
     }
   }
 
-  #isOnDisk(key: AttachmentKey): boolean {
+  /** What is wrong with a directory that cannot be looked into is told by who writes there or removes. */
+  #isOnDisk(
+    key: AttachmentKey,
+    { ifUnknown }: { readonly ifUnknown: boolean },
+  ): boolean {
     try {
       return this.#cache.has(key);
     } catch {
-      return false; // What is wrong with the directory is told by the write.
+      return ifUnknown;
     }
   }
 }

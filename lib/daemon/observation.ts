@@ -4,6 +4,7 @@
  */
 import type { Log } from "../log.ts";
 import { PROGRAM_VERSION } from "../wire/program_version.ts";
+import type { RequestEvent } from "../kube/api.ts";
 import type { AutoConfig, AutoConfigState } from "./auto_config.ts";
 import type { ClusterLinks } from "./cluster_link.ts";
 import type { DaemonConf } from "./configuration.ts";
@@ -68,6 +69,8 @@ export interface Observed {
   reconciled?: Reconciled;
   /** Where things are counted. */
   metrics?: Metrics;
+  /** Requests to the API server that the metrics are still to be told of. */
+  readonly early: RequestEvent[];
 }
 
 /** The API server's caches, of the first link: others only read. */
@@ -145,6 +148,18 @@ export function createStatus(observed: Observed): () => StatusDocument {
   };
 }
 
+/** More than a start makes; the rest of a node whose metrics never come is not kept. */
+const EARLY_MAX = 100;
+
+/** Counts a request to the API server; one that was made before there were metrics, once there are. */
+export function countRequest(observed: Observed, event: RequestEvent): void {
+  const { conf, early, metrics } = observed;
+  if (metrics !== undefined) metrics.requested(event);
+  else if (conf.metricsPort !== undefined && early.length < EARLY_MAX) {
+    early.push(event);
+  }
+}
+
 /** What the metrics are taken from. */
 export function metricSourcesOf(observed: Observed): MetricSources {
   return {
@@ -185,6 +200,7 @@ export async function observeByMetrics(
     const server = serveMetrics(metrics, { hostname, port });
     log.verbose("Serving metrics", { address: hostname, port: server.port });
     observed.metrics = metrics;
+    for (const event of observed.early.splice(0)) metrics.requested(event);
     return server;
   } catch (error) {
     log.error(whyNoMetrics(error, `${hostname}:${port}`));

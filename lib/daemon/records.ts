@@ -5,9 +5,10 @@
  *
  * **When the disk is waited for.** Once per ADD: before the first plugin runs,
  * the record with everything in it (temporary file, its name, then the fsyncs of
- * file and directory at once: a power cut in between may leave a damaged record
- * of a container that nothing was begun for). A record that was just begun may
- * be worked with before that; its first change waits for it. After that, states and results are written into the same file in
+ * file and directory at once: a power cut in between may leave a record without
+ * content, of a container that nothing was begun for, and the next boot's first
+ * daemon puts it aside). A record that was just begun may be worked with before
+ * that; its first change waits for it. After that, states and results are written into the same file in
  * place, without fsync, before and after each plugin:
  * - after `kill -9` the kernel still has every such write, so the record says
  *   exactly what was begun;
@@ -163,9 +164,11 @@ export interface RecordsOptions {
 export interface Records {
   /**
    * Makes the directory if need be, removes what a crash left half-written, and reads every record
-   * once for the summaries. For the daemon's start, before anything else writes.
+   * once for the summaries. For the daemon's start, before anything else writes. In a new boot it puts aside
+   * what a power cut left of a record that the disk never had: no plugin was run for it, and nobody may ever
+   * ask for it, while GC waits for each record that cannot be read.
    */
-  load(): Promise<void>;
+  load(options?: { readonly isNewBoot?: boolean }): Promise<void>;
   /**
    * Writes a new record, every attachment still to do. It is there for everybody when this resolves; until
    * the disk has it, something else can be done (`saved`).
@@ -174,12 +177,6 @@ export interface Records {
    * @throws {CniError} Invalid container ID, or I/O failure.
    */
   begin(record: NewRecord): Promise<RecordHandle>;
-  /**
-   * Whether there is a record, readable or not.
-   *
-   * @throws {CniError} Invalid container ID.
-   */
-  has(containerId: string): boolean;
   /**
    * Opens a record for changes; `undefined` when there is none.
    *
@@ -287,15 +284,25 @@ class RecordStore implements Records {
     this.#now = now;
   }
 
-  async load(): Promise<void> {
+  async load({ isNewBoot = false } = {}): Promise<void> {
     await makeDir(this.#dir);
     for await (const { name, isFile } of Deno.readDir(this.#dir)) {
       if (!isFile || !name.startsWith(TEMPORARY_PREFIX)) continue;
       removeIfThere(`${this.#dir}/${name}`);
     }
-    for await (const _ of this.list()) {
-      // Reading a record is what puts it into the summaries.
+    // Reading a record is what puts it into the summaries.
+    for await (const listed of this.list()) {
+      if (!isNewBoot || !("error" in listed)) continue;
+      const { containerId } = listed;
+      if (this.#hasContent(containerId)) continue;
+      await this.quarantine(containerId);
     }
+  }
+
+  /** Once the disk has a record, it has its length and no zero bytes: only text is written over text. */
+  #hasContent(containerId: string): boolean {
+    const bytes = readIfThere(this.#path(containerId));
+    return bytes === undefined || (bytes.length > 0 && !bytes.includes(0));
   }
 
   async begin(
@@ -322,10 +329,6 @@ class RecordStore implements Records {
         error.cause instanceof Deno.errors.AlreadyExists;
       throw isThere ? new RecordExistsError(containerId) : error;
     }
-  }
-
-  has(containerId: string): boolean {
-    return isThere(this.#path(containerId));
   }
 
   async open(

@@ -108,15 +108,13 @@ Deno.test("begin() refuses to overwrite a record", async () => {
   assert.equal(await Deno.readTextFile(`${store.dir}/c2`), "damaged");
 });
 
-Deno.test("has() looks at the disk, also for what others wrote or removed", async () => {
+Deno.test("begin() refuses what another process has written, and nothing that is gone", async () => {
   await using store = await createStore();
   const { records } = store;
-  assert.ok(!records.has("c1"));
   (await begin(store.reopen(), "c1"))[Symbol.dispose]();
-  assert.ok(records.has("c1"));
+  await assert.rejects(records.begin(recordOf("c1")), RecordExistsError);
   (await records.open("c1"))?.[Symbol.dispose]();
   await Deno.remove(`${store.dir}/c1`);
-  assert.ok(!records.has("c1"));
   using again = await begin(records, "c1");
   assert.equal(again.record.attachments.length, 2);
 });
@@ -342,6 +340,24 @@ Deno.test("load() makes the directory, removes what a crash left, and fills the 
   assert.deepEqual(await namesIn(dir), ["c1", "c2"]);
   assert.deepEqual([...second.summaries()], [...first.summaries()]);
   assert.deepEqual([...second.damaged()], ["c2"]);
+});
+
+Deno.test("load() puts aside in a new boot what a power cut left without content, and nothing else", async () => {
+  await using store = await createStore();
+  const { dir } = store;
+  (await begin(store.records, "c1"))[Symbol.dispose]();
+  const whole = await Deno.readFile(`${dir}/c1`);
+  await Deno.writeFile(`${dir}/empty`, new Uint8Array(0));
+  await Deno.writeFile(`${dir}/zeroes`, whole.slice().fill(0, 1_000));
+  await Deno.writeFile(`${dir}/half`, whole.subarray(0, 1_000));
+  const sameBoot = store.reopen();
+  await sameBoot.load();
+  assert.deepEqual([...sameBoot.damaged()], ["empty", "half", "zeroes"]);
+  const newBoot = store.reopen();
+  await newBoot.load({ isNewBoot: true });
+  assert.deepEqual([...newBoot.damaged()], ["half"]);
+  assert.equal(newBoot.quarantined(), 2);
+  assert.deepEqual(await namesIn(dir), ["c1", "half", "quarantine"]);
 });
 
 Deno.test("summaries() follow every change", async () => {

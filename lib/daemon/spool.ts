@@ -76,8 +76,20 @@ export function createSpool(dir: string): Spool {
   // Each ADD and DEL looks into the directory: into one that is there in half the time. Without it, all works as well.
   const makeOnce = (): Promise<void> =>
     made ??= Deno.mkdir(dir, { recursive: true, mode: 0o700 }).catch(() => {});
-  // What this daemon has taken and is not done with: nobody else takes anything.
+  // What lies aside since this daemon runs: nobody else takes anything.
   const taken = new Set<string>();
+  const workedOn = new Set<string>();
+  /** What cannot be moved away from where it lies aside stays known there. */
+  const end = async (
+    name: string,
+    move: () => Promise<unknown>,
+  ): Promise<void> => {
+    workedOn.delete(name);
+    await move();
+    taken.delete(name);
+  };
+  const putBack = (name: string): Promise<void> =>
+    end(name, () => moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`));
   const listeners = new Set<() => void>();
   const list = async (containerId?: string): Promise<SpoolEntry[]> => {
     await recoverOnce();
@@ -94,25 +106,21 @@ export function createSpool(dir: string): Spool {
     list,
     async take(name): Promise<CniRequest | undefined> {
       await recoverOnce();
-      if (taken.has(name)) return undefined;
+      if (workedOn.has(name)) return undefined;
+      workedOn.add(name);
       // Before it is: who looks at what is taken must not miss it in between.
       taken.add(name);
-      let request: CniRequest | undefined;
       try {
-        request = await takeEntry(dir, name);
-      } finally {
-        if (request === undefined) taken.delete(name);
+        const request = await takeEntry(dir, name);
+        if (request === undefined) await end(name, () => Promise.resolve());
+        return request;
+      } catch (error) {
+        await putBack(name).catch(() => {}); // The first error is the one to tell.
+        throw error;
       }
-      return request;
     },
-    async remove(name): Promise<void> {
-      await removeIfThere(`${dir}/${TAKEN}/${name}`);
-      taken.delete(name);
-    },
-    async putBack(name): Promise<void> {
-      await moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`);
-      taken.delete(name);
-    },
+    remove: (name) => end(name, () => removeIfThere(`${dir}/${TAKEN}/${name}`)),
+    putBack,
     isTaken: async (name) =>
       await statIfThere(`${dir}/${TAKEN}/${name}`) !== undefined,
     async forget(containerId): Promise<void> {
@@ -203,9 +211,9 @@ async function drainEntry(
     drained: { done: number; failed: number };
   },
 ): Promise<void> {
-  const request = await spool.take(name);
-  if (request === undefined) return;
   try {
+    const request = await spool.take(name);
+    if (request === undefined) return;
     await handle(request, name);
     await spool.remove(name);
     drained.done++;

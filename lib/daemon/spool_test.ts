@@ -121,6 +121,29 @@ Deno.test("drainSpool() ends when it is aborted, and the rest waits", async () =
   equal((await spool.list()).length, 1);
 });
 
+Deno.test("an entry that cannot be read while it is taken waits again, and can be forgotten", async () => {
+  using dir = makeDir();
+  const spool = createSpool(dir.path);
+  await spool.leave(delOf("c1"));
+  const [entry] = await spool.list();
+  const { readTextFile } = Deno;
+  Deno.readTextFile = (): Promise<string> =>
+    Promise.reject(new Deno.errors.Interrupted("Too many open files"));
+  try {
+    await rejects(spool.take(entry?.name ?? ""), Deno.errors.Interrupted);
+    const drained = await drainSpool(spool, () => Promise.resolve(), {
+      signal,
+    });
+    deepEqual(drained, { done: 0, failed: 1, waiting: 0 });
+  } finally {
+    Deno.readTextFile = readTextFile;
+  }
+  deepEqual(await namesIn(`${dir.path}/taken`), []);
+  deepEqual(await spool.list(), [entry]);
+  await spool.forget("c1");
+  deepEqual(await createSpool(dir.path).list(), []);
+});
+
 Deno.test("take() gives an entry to one only", async () => {
   using dir = makeDir();
   const spool = createSpool(dir.path);
