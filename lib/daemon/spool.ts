@@ -84,9 +84,12 @@ export function createSpool(dir: string): Spool {
     name: string,
     move: () => Promise<unknown>,
   ): Promise<void> => {
-    workedOn.delete(name);
-    await move();
-    taken.delete(name);
+    try {
+      await move();
+      taken.delete(name);
+    } finally {
+      workedOn.delete(name);
+    }
   };
   const putBack = (name: string): Promise<void> =>
     end(name, () => moveIfThere(`${dir}/${TAKEN}/${name}`, `${dir}/${name}`));
