@@ -115,8 +115,10 @@ export function within(
 
 /** Whether a figure keeps its limit. */
 export function holds({ value, limit, sense, rounds }: Figure): boolean {
-  const share = rounds?.share.median ?? value.median / limit.value;
-  return sense === "at most" ? share <= 1 : share >= 1;
+  const [found, allowed] = rounds === undefined
+    ? [value.median, limit.value]
+    : [rounds.share.median, 1];
+  return sense === "at most" ? found <= allowed : found >= allowed;
 }
 
 /** Cost at several sizes of one thing: printed, not judged. */
